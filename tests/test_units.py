@@ -27,7 +27,9 @@ def test_parse_size(text: str, size: int) -> None:
     assert units.parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "24", "24G", "24g", "GiB", "-1GiB", "1e3GB", "\u0661GB", "1..5GB"])
+@pytest.mark.parametrize(
+    "text", ["", "24", "24G", "24g", "GiB", "-1GiB", "1e3GB", "\u0661GB", "1..5GB"]
+)
 def test_parse_size_refuses(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         units.parse_size(text)

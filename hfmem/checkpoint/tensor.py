@@ -110,18 +110,27 @@ def runs(tensors: Iterable[Tensor]) -> tuple[TensorRun, ...]:
     is written
     as ``%7B`` or ``%7D``, since braces are the notation's own.
     """
-    families: dict[tuple[str, str, tuple[int, ...], int], list[tuple[int, ...]]] = {}
-    find, substitute = _NUMBER.findall, _NUMBER.sub
+    families: dict[tuple[tuple[str, ...], str, tuple[int, ...], int], list[tuple[int, ...]]] = {}
+    split = _NUMBER.split
     for name, dtype, shape, size in tensors:
         if "{" in name or "}" in name:
             name = name.replace("{", "%7B").replace("}", "%7D")
-        key = (substitute("{}", name), dtype, shape, size)
-        families.setdefault(key, []).append(tuple(map(int, find(name))))
+        parts = split(name)
+        numbers = tuple(map(int, parts[1::2]))
+        key = (tuple(parts[::2]), dtype, shape, size)
+        if key in families:
+            families[key].append(numbers)
+        else:
+            families[key] = [numbers]
     return tuple(
         TensorRun(
-            name=_fill(pattern, bounds), dtype=dtype, shape=shape, bytes=size, count=_volume(bounds)
+            name=_fill(literals, bounds),
+            dtype=dtype,
+            shape=shape,
+            bytes=size,
+            count=_volume(bounds),
         )
-        for (pattern, dtype, shape, size), numbers in families.items()
+        for (literals, dtype, shape, size), numbers in families.items()
         for bounds in _boxes(numbers)
     )
 
@@ -138,8 +147,7 @@ def _volume(box: _Box) -> int:
     return prod(last - first + 1 for first, last in box)
 
 
-def _fill(pattern: str, box: _Box) -> str:
-    literals = pattern.split("{}")
+def _fill(literals: tuple[str, ...], box: _Box) -> str:
     return literals[0] + "".join(
         brace(first, last) + literal
         for (first, last), literal in zip(box, literals[1:], strict=True)

@@ -1,0 +1,114 @@
+"""The command line: parse, call, render, exit code.
+
+Only this package prints. Standard output carries the answer; errors and progress go to
+standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hfmem.cli.errors import complain, complain_of
+from hfmem.cli.routing import completed_verb, route
+from hfmem.errors import HfmemError
+
+if TYPE_CHECKING:
+    import typer
+
+_USAGE, _INTERRUPTED = 2, 130
+_EXAMPLES = {"audit": "list.txt", "record": "gpt2 -o facts"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line (by default the process's own) and return its exit code.
+
+    With ``HF_DEBUG=1`` in the environment a bug is raised, otherwise it is one line.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except HfmemError as error:
+        complain_of(error)
+        return _USAGE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as error:
+        # The one place where a bug is caught: a user cannot read a traceback, who reports it can.
+        if os.environ.get("HF_DEBUG", "").upper() in {"1", "ON", "YES", "TRUE"}:
+            raise
+        complain(
+            f"This is a bug in hfmem: {type(error).__name__}: {error}",
+            hint="Please report it with the traceback that HF_DEBUG=1 shows.",
+        )
+        return _USAGE
+
+
+def _run(words: list[str]) -> int:
+    program = _program()
+    complete_var = f"_{program.replace('-', '_').upper()}_COMPLETE"
+    if words[:1] == ["--version"]:
+        from hfmem._version import __version__
+
+        sys.stdout.write(f"hfmem {__version__}\n")
+        return 0
+    if complete_var in os.environ:
+        verb, rest = completed_verb(os.environ), []
+    else:
+        verb, *rest = route(words)
+    name = program if verb == "estimate" else f"{program} {verb}"
+    return _invoke(_app(verb), rest, name=name, complete_var=complete_var)
+
+
+def _program() -> str:
+    """The installed name that this is run by; completion scripts are made for it."""
+    called = Path(sys.argv[0]).name.removesuffix(".exe")
+    return called if called == "hfmem-cli" else "hfmem"
+
+
+def _app(verb: str) -> typer.Typer:
+    match verb:
+        case "estimate":
+            from hfmem.cli.estimate import app
+        case "audit":
+            from hfmem.cli.audit import app
+        case "gpus":
+            from hfmem.cli.gpus import app
+        case "record":
+            from hfmem.cli.record import app
+        case _:
+            raise AssertionError(verb)
+    return app
+
+
+def _invoke(app: typer.Typer, words: list[str], *, name: str, complete_var: str) -> int:
+    import typer
+
+    try:
+        code: int | None = app(
+            args=words, prog_name=name, complete_var=complete_var, standalone_mode=False
+        )
+    except typer.TyperException as error:
+        complain(*_usage(error, name=name))
+        return _USAGE
+    except typer.Abort:
+        return _INTERRUPTED
+    return code or 0
+
+
+def _usage(error: typer.TyperException, *, name: str) -> tuple[str, str]:
+    """The message and the hint of an error in the words of the command line."""
+    possibilities = getattr(error, "possibilities", None)
+    message = error.message if possibilities is not None else error.format_message()
+    message = " ".join(message.replace("Value error, ", "").split()).rstrip(".") + "."
+    if possibilities:
+        return message, f"Did you mean {' or '.join(sorted(possibilities))}?"
+    if message.startswith("Missing argument"):
+        return (
+            message,
+            f"For example: {name} {_EXAMPLES.get(name.split()[-1], 'gpt2')}; see {name} --help",
+        )
+    return message, f"See: {name} --help"

@@ -1,0 +1,165 @@
+"""From a stream of answers to the output and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hfmem.answer import Estimate, Failure
+from hfmem.cli.errors import complain, remark
+from hfmem.cli.output import check_target, progress, screen_of_stdout, to_file, to_stdout
+from hfmem.cli.verdict import INTERRUPTED, verdict
+from hfmem.errors import UsageError
+from hfmem.memory.workload import Workload
+from hfmem.report.document import Layout, renderer
+from hfmem.report.formats import SUFFIXES, Format
+from hfmem.report.screen import Screen
+from hfmem.units import parse_size
+
+_COMPLAINTS = 20
+"""Failures that are printed one by one beside an output that holds them all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """Where the answer goes, in which format, and what it must not exceed."""
+
+    format: Format
+    target: Path | None
+    """None is standard output."""
+    explain: bool
+    fail_over: int | None
+    single: bool
+    """One model was asked for: its answer is no row of a table."""
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        format: Format | None,
+        json: bool,
+        output: str | None,
+        explain: bool,
+        fail_over: str | None,
+        single: bool,
+    ) -> Delivery:
+        """What the options say. Raises UsageError where they contradict each other."""
+        target = None if output in (None, "-") else Path(str(output)).expanduser()
+        chosen = choose_format(format=format, json=json, target=target)
+        if explain and chosen == "csv":
+            raise UsageError(
+                "--explain has no place in CSV.",
+                hint="Choose table, markdown or json; json and jsonl explain every number anyway.",
+            )
+        if target is not None:
+            check_target(target)
+        return cls(
+            format=chosen,
+            target=target,
+            explain=explain,
+            fail_over=None if fail_over is None else parse_size(fail_over),
+            single=single,
+        )
+
+    @property
+    def shows_failures(self) -> bool:
+        """The reader sees the failed models in the output itself."""
+        return self.format == "table" and self.target is None and not self.single
+
+
+def choose_format(*, format: Format | None, json: bool, target: Path | None) -> Format:
+    """The one format that ``--format``, ``--json`` and the suffix of ``-o`` agree on.
+
+    Raises UsageError where they do not, and for a suffix that means nothing.
+    """
+    suffix = target.suffix.lower() if target else ""
+    by_suffix = SUFFIXES.get(suffix)
+    said: dict[str, Format] = {}
+    if format is not None:
+        said[f"--format {format}"] = format
+    if json:
+        said["--json"] = "json"
+    if by_suffix is not None:
+        said[f"the suffix {suffix}"] = by_suffix
+    if len(set(said.values())) > 1:
+        raise UsageError(f"{' and '.join(said)} contradict each other.", hint="Keep one of them.")
+    if said:
+        return next(iter(said.values()))
+    if suffix:
+        raise UsageError(
+            f"The suffix {suffix!r:.20} means no format.",
+            hint=f"Use one of {', '.join(SUFFIXES)}, or say --format.",
+        )
+    return "table"
+
+
+def deliver(
+    answers: Iterable[Estimate | Failure],
+    delivery: Delivery,
+    *,
+    workload: Workload,
+    expected: int,
+) -> int:
+    """Print or write every answer and return the exit code; an interrupt keeps what is done."""
+    # Imported while the first requests are under way.
+    render = renderer(delivery.format)
+    to_screen = delivery.target is None
+    layout = Layout(
+        workload=workload,
+        screen=screen_of_stdout() if to_screen and delivery.format == "table" else Screen(),
+        single=delivery.single,
+        explain=delivery.explain,
+    )
+    streams = delivery.format == "jsonl" and to_screen
+    code, kept, complaints = 0, list[Estimate | Failure](), 0
+    try:
+        for answer in progress(answers, expected=expected, quiet=streams):
+            code = max(code, verdict(answer, delivery.fail_over))
+            complaints += _comment(answer, delivery, said=complaints)
+            if streams:
+                to_stdout(render((answer,), layout))
+            else:
+                kept.append(answer)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if complaints > _COMPLAINTS:
+        complain(f"{complaints - _COMPLAINTS:,} more models failed; the output names them.")
+    if not streams:
+        _write(render(kept, layout) if kept or code != INTERRUPTED else "", delivery.target)
+    return code
+
+
+def _write(text: str, target: Path | None) -> None:
+    if target is None:
+        to_stdout(text)
+    elif text:
+        to_file(target, text)
+
+
+def _comment(answer: Estimate | Failure, delivery: Delivery, *, said: int) -> bool:
+    """Say on standard error what the output does not show at once; True for a failure."""
+    match answer:
+        case Failure():
+            if delivery.shows_failures:
+                return False
+            if said < _COMPLAINTS:
+                named = "" if answer.model in answer.message else f"{answer.model}: "
+                complain(f"{named}{answer.message}", hint=answer.hint)
+            return True
+        case Estimate():
+            _remark_on_limit(answer, delivery.fail_over)
+            return False
+
+
+def _remark_on_limit(estimate: Estimate, limit: int | None) -> None:
+    if limit is None:
+        return
+    total, name = estimate.memory.peak.memory.bytes, estimate.model.name
+    if total > limit:
+        remark(f"over the limit: {name} needs {total:,} bytes, {total - limit:,} too many")
+    elif estimate.memory.unknown:
+        complain(
+            f"{name}: the limit cannot be judged without {' and '.join(estimate.memory.unknown)}.",
+            hint="--explain shows what is known.",
+        )

@@ -1,0 +1,292 @@
+"""What a forward pass of transformers holds beside weights and cache, when it holds most.
+
+The rule. Nothing is kept for a backward pass, so what is alive at any moment is: the token ids, the
+rope tables and masks that live through the whole pass; a few hidden-wide tensors (embeddings, layer
+input, the sum after attention and its norm: four in a Llama layer while its MLP runs); and the
+temporaries of ONE layer's instant. The instants of a layer are its norm, its query norm and rotary
+embedding, its attention kernel, its experts or its MLP; the last one of the pass is the logits. The
+peak is the largest instant, and since the cache fills layer by layer, that instant is taken at the
+last layer of each kind, with the cache of the layers up to there. Prefill of a sliding-window layer
+stores the whole prompt and keeps views of it until the next token: what later steps will not
+keep counts here, as ``prompt cache``.
+
+A gated dense decoder under sdpa therefore peaks at tokens * bytes * (4 H + 3 I). Llama-3.1-8B,
+8,192 tokens, bf16: 8,192 * 2 * (4 * 4,096 + 3 * 14,336) = 973,078,528 bytes, and 4 MiB of rope
+tables.
+
+Read from the code of transformers 5.23 and torch 2.13; nothing is fitted. Not covered: workspaces
+inside a CUDA kernel or cuBLAS, and the allocator's own rounding and fragments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+from hfmem.memory.attention_activations import attention_instants, mask_parts
+from hfmem.memory.feed_forward_activations import feed_forward_instants
+from hfmem.memory.instants import Instant, Part, Step, part
+from hfmem.memory.recurrent_activations import recurrent_instants
+from hfmem.model.forward_shapes import (
+    Attention,
+    ForwardPass,
+    GatedDelta,
+    LayerKind,
+    Mamba2,
+    Stored,
+)
+
+__all__ = ["Instant", "Part", "Peak", "decode_activations", "prefill_activations"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peak:
+    """The instant of a pass that holds most."""
+
+    instant: str
+    """Such as ``mlp``, ``attention``, ``experts gate``, ``logits``."""
+    parts: tuple[Part, ...]
+    """Everything beside weights and the cache that stays, largest first."""
+    cache_bytes: int
+    """Of the cache that stays, what is stored by then: less than all of it at an early layer."""
+
+    @property
+    def activation_bytes(self) -> int:
+        """The sum of the parts."""
+        return sum(each.bytes for each in self.parts)
+
+    @property
+    def total_bytes(self) -> int:
+        """Activations and the cache that is there; weights come on top."""
+        return self.activation_bytes + self.cache_bytes
+
+
+def prefill_activations(
+    forward: ForwardPass,
+    *,
+    tokens: int,
+    batch: int = 1,
+    dtype_bytes: int = 2,
+    attention: Literal["sdpa", "flash", "eager"] | None = None,
+    device: Literal["cuda", "rocm", "mps", "cpu"] = "cuda",
+    logits_rows: int = 1,
+    fused_recurrence: bool = False,
+) -> Peak:
+    """The peak of one pass over a prompt of ``tokens`` tokens in each of ``batch`` sequences.
+
+    ``attention`` None is the class's default. ``logits_rows`` is 1 under ``generate``, ``tokens``
+    where a forward pass returns all logits. ``fused_recurrence`` supposes the kernels of fla or
+    mamba-ssm instead of PyTorch's own scan. Llama-3.1-8B, 8,192 tokens, full logits: the logits are
+    the peak, 8,192 * 128,256 * 2 = 2,101,346,304 bytes and the last hidden state.
+    """
+    step = Step(
+        queries=tokens,
+        keys=tokens,
+        batch=batch,
+        width=dtype_bytes,
+        attention=attention or forward.default_attention,
+        device=device,
+        fused_recurrence=fused_recurrence,
+    )
+    return max(_prefill_peaks(forward, step, logits_rows), key=lambda peak: peak.total_bytes)
+
+
+def decode_activations(
+    forward: ForwardPass,
+    *,
+    context: int,
+    batch: int = 1,
+    dtype_bytes: int = 2,
+    attention: Literal["sdpa", "flash", "eager"] | None = None,
+    device: Literal["cuda", "rocm", "mps", "cpu"] = "cuda",
+    first_step: bool = True,
+    fused_recurrence: bool = False,
+) -> Peak:
+    """The peak of the pass that brings each sequence to ``context`` tokens by one new token.
+
+    The dynamic cache concatenates: old and new keys of one layer are alive together
+    (cache_utils.py: DynamicLayer.update). ``first_step`` is the step after prefill, when
+    sliding-window layers still hold the whole prompt. Llama-3.1-8B at 8,192 tokens: one layer's
+    keys, 8,192 * 1,024 * 2 = 16,777,216 bytes.
+    """
+    step = Step(
+        queries=1,
+        keys=context,
+        batch=batch,
+        width=dtype_bytes,
+        attention=attention or forward.default_attention,
+        device=device,
+        fused_recurrence=fused_recurrence,
+    )
+    return max(
+        _decode_peaks(forward, step, first_step=first_step), key=lambda peak: peak.total_bytes
+    )
+
+
+def _prefill_peaks(forward: ForwardPass, step: Step, logits_rows: int) -> Iterator[Peak]:
+    held = (*_inputs(forward, step), *mask_parts(forward, step))
+    kept = [_kept_bytes(kind.shape.stored, step) for kind in forward.kinds]
+    extra = [_surplus_bytes(kind.shape.stored, step) for kind in forward.kinds]
+    if forward.per_layer_inputs:
+        yield _peak(_per_layer_projection(forward, step), held=held[:1])
+    for index, kind in enumerate(forward.kinds):
+        cache = sum(n * size for n, size in zip(kind.filled, kept, strict=True))
+        surplus = sum(n * size for n, size in zip(kind.filled, extra, strict=True))
+        rows = replace(step, queries=min(step.queries, logits_rows))
+        layer_step = rows if kind.shape.logits_rows_only else step
+        for instant in _layer_instants(forward, kind, layer_step):
+            own = 0 if instant.stored else 1
+            yield _peak(
+                instant,
+                held=(*held, *_per_layer_inputs(forward, step)),
+                cache=cache - own * kept[index],
+                surplus=surplus - own * extra[index],
+            )
+    yield _peak(
+        _logits(forward, step, logits_rows),
+        held=held[:1],
+        cache=sum(k.count * size for k, size in zip(forward.kinds, kept, strict=True)),
+        surplus=sum(k.count * size for k, size in zip(forward.kinds, extra, strict=True)),
+    )
+
+
+def _decode_peaks(forward: ForwardPass, step: Step, *, first_step: bool) -> Iterator[Peak]:
+    held = (*_inputs(forward, step), *mask_parts(forward, step))
+    kinds = forward.kinds
+    cache = sum(k.count * _kept_bytes(k.shape.stored, step) for k in kinds)
+    extra = [_surplus_bytes(k.shape.stored, step) if first_step else 0 for k in kinds]
+    for index, kind in enumerate(kinds):
+        # Layers before the first of this kind have let go of the prompt already.
+        left = [k.count - gone for k, gone in zip(kinds, kind.before, strict=True)]
+        surplus = sum(n * size for n, size in zip(left, extra, strict=True))
+        for instant in _concatenation(kind, step):
+            yield _peak(instant, held=held, cache=cache, surplus=surplus)
+        for instant in _layer_instants(forward, kind, step):
+            yield _peak(instant, held=held, cache=cache, surplus=surplus - extra[index])
+    yield _peak(_logits(forward, step, 1), held=held[:1], cache=cache)
+
+
+def _peak(instant: Instant, *, held: tuple[Part, ...], cache: int = 0, surplus: int = 0) -> Peak:
+    prompt = Part(
+        name="prompt cache",
+        bytes=surplus,
+        because="keys and values of the prompt beyond the window, until the next token"
+        " (cache_utils.py: DynamicSlidingWindowLayer.update)",
+    )
+    parts = [each for each in (*instant.parts, *held, prompt) if each.bytes]
+    return Peak(
+        instant=instant.name,
+        parts=tuple(sorted(parts, key=lambda each: -each.bytes)),
+        cache_bytes=cache,
+    )
+
+
+def _layer_instants(forward: ForwardPass, kind: LayerKind, step: Step) -> Iterator[Instant]:
+    # In the first layer the embeddings are the layer input: one tensor less.
+    shared = 1 if kind.last == 0 else 0
+    residents = forward.mixer_residents - shared
+    match kind.shape.mixer:
+        case Attention() as shape:
+            yield from attention_instants(forward, shape, step, residents=residents)
+        case (GatedDelta() | Mamba2()) as shape:
+            yield from recurrent_instants(forward, shape, step, residents=residents)
+        case None:
+            pass
+        case other:
+            assert_never(other)
+    if kind.shape.feed_forward is not None:
+        weights = _attention_weights(kind, step)
+        for instant in feed_forward_instants(
+            forward, kind.shape, step, residents=forward.mlp_residents - shared
+        ):
+            yield replace(instant, parts=(*instant.parts, *weights))
+
+
+def _attention_weights(kind: LayerKind, step: Step) -> tuple[Part, ...]:
+    """Eager attention returns its weights, and the layer holds them to its end: ``hidden_states, _
+    = self.self_attn(…)`` (models/llama/modeling_llama.py: LlamaDecoderLayer.forward)."""
+    mixer = kind.shape.mixer
+    if step.attention != "eager" or not isinstance(mixer, Attention):
+        return ()
+    return (part("attention weights", step.pairs, mixer.heads, step.width, "returned, not used"),)
+
+
+def _concatenation(kind: LayerKind, step: Step) -> Iterator[Instant]:
+    """What a layer's cache holds twice while it grows.
+
+    A full layer grows its keys, then its values; a sliding-window layer lets go of the old ones
+    when both have grown (cache_utils.py: DynamicLayer and DynamicSlidingWindowLayer.update).
+    """
+    stored = kind.shape.stored
+    if stored.window is None:
+        widest, what = max(stored.key, stored.value), "a layer's grown keys or values"
+    else:
+        widest, what = stored.key + stored.value, "a layer's grown keys and values"
+    if widest:
+        name = "cache concatenation"
+        rows = step.batch * _kept_tokens(stored, step)
+        yield Instant(name=name, parts=(part(name, rows, widest, step.width, what),))
+
+
+def _kept_tokens(stored: Stored, step: Step) -> int:
+    return step.keys if stored.window is None else min(step.keys, stored.window)
+
+
+def _kept_bytes(stored: Stored, step: Step) -> int:
+    cells = (stored.key + stored.value) * _kept_tokens(stored, step) * step.width
+    state = stored.conv_elements * step.width + stored.state_elements * 4
+    return step.batch * (cells + state)
+
+
+def _surplus_bytes(stored: Stored, step: Step) -> int:
+    beyond = step.keys - _kept_tokens(stored, step)
+    return step.batch * (stored.key + stored.value) * beyond * step.width
+
+
+def _inputs(forward: ForwardPass, step: Step) -> tuple[Part, ...]:
+    ids = Part(
+        name="token ids",
+        bytes=8 * step.queries * (step.batch + 1),
+        because=f"{step.queries:,} int64 ids in {step.batch} sequences, and their positions",
+    )
+    width = 4 if forward.rope_fp32 else step.width
+    rope = part("rope tables", step.queries, forward.rope_elements, width, "cosine and sine")
+    width = forward.hidden if forward.position_embeddings else 0
+    learned = part("position embeddings", step.queries, width, step.width, "one row a position")
+    return (ids, rope, learned)
+
+
+def _per_layer_inputs(forward: ForwardPass, step: Step) -> tuple[Part, ...]:
+    if not forward.per_layer_inputs:
+        return ()
+    each = forward.per_layer_inputs
+    return (part("per-layer inputs", step.rows, each, step.width, "all layers' own embeddings"),)
+
+
+def _per_layer_projection(forward: ForwardPass, step: Step) -> Instant:
+    """models/gemma4/modeling_gemma4.py: project_per_layer_inputs, before any layer runs."""
+    width = forward.per_layer_inputs
+    return Instant(
+        name="per-layer inputs",
+        parts=(
+            part("per-layer inputs", step.rows, 2 * width, step.width, "embeddings, projection"),
+            part("per-layer norm", step.rows, 2 * width, 4, "fp32 copy and product"),
+            part("residual stream", step.rows, forward.hidden, step.width, "embeddings"),
+        ),
+    )
+
+
+def _logits(forward: ForwardPass, step: Step, rows: int) -> Instant:
+    """generation/utils.py: _sample copies the last row to fp32 while the logits live."""
+    vocab = forward.vocab
+    each = rows * step.batch
+    copies = forward.logits_copies
+    return Instant(
+        name="logits",
+        parts=(
+            part("residual stream", step.rows, forward.hidden, step.width, "last hidden state"),
+            part("logits", each, copies * vocab, step.width, f"{copies} of the vocabulary"),
+            part("sampling", step.batch, vocab, 4, "fp32 copy of the last row"),
+        ),
+    )

@@ -1,0 +1,61 @@
+"""The vocabulary of the activation model: a step, an instant of it, and what is alive then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One kind of tensor that is alive at an instant."""
+
+    name: str
+    bytes: int
+    because: str
+    """The formula with its numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instant:
+    """A moment of a layer and what it holds beside the whole pass's inputs."""
+
+    name: str
+    parts: tuple[Part, ...]
+    stored: bool = True
+    """Whether the layer's own keys and values are in the cache by then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One call of the model."""
+
+    queries: int
+    """New tokens of a sequence: the prompt, or 1."""
+    keys: int
+    """Tokens of a sequence after the call."""
+    batch: int
+    width: int
+    """Bytes of an element in the model's dtype."""
+    attention: Literal["sdpa", "flash", "eager"]
+    device: Literal["cuda", "rocm", "mps", "cpu"]
+    fused_recurrence: bool
+
+    @property
+    def rows(self) -> int:
+        """New tokens of all sequences."""
+        return self.batch * self.queries
+
+    @property
+    def pairs(self) -> int:
+        """Query and key pairs of one head, of all sequences."""
+        return self.batch * self.queries * self.keys
+
+
+def part(name: str, rows: int, elements: int, width: int, what: str) -> Part:
+    """``part("logits", 1, 128_256, 2, "…").bytes == 256_512``; rows × elements × bytes."""
+    return Part(
+        name=name,
+        bytes=rows * elements * width,
+        because=f"{rows:,} rows * {elements:,} elements * {width} bytes: {what}",
+    )

@@ -1,0 +1,168 @@
+"""From a snapshot to a model: configuration, cache layers, classified weights, parameter counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from hfmem.checkpoint.packed import Packing, packing
+from hfmem.checkpoint.snapshot import Checkpoint, Note, Snapshot
+from hfmem.checkpoint.tensor import total_bytes
+from hfmem.dtypes import FLOATS, from_name
+from hfmem.errors import UnsupportedArchitectureError
+from hfmem.model.architectures import Decoder, layers
+from hfmem.model.components import ComponentRun, split
+from hfmem.model.config import Config, read, text_section
+from hfmem.model.declared import declared_tensors
+from hfmem.model.forward import ForwardPass, forward_pass
+from hfmem.model.model import Model
+from hfmem.model.parameters import count_parameters, held_once, routing
+from hfmem.model.weights import WeightRun
+from hfmem.model.witnesses import confirmed
+from hfmem.units import gib
+
+# Buffers that old checkpoints store and the classes compute: transformers drops them at load
+# (_keys_to_ignore_on_load_unexpected of gpt2, gpt_neox, gptj and the rotary modules).
+_BUFFERS = re.compile(r"(?:\.inv_freq|\.masked_bias|attn\.bias|attention\.bias)$")
+
+
+def describe(snapshot: Snapshot) -> Model:
+    """Everything that the arithmetic needs, read once.
+
+    A folder with only config.json gets the tensors that its configuration declares, where that is
+    exact. Raises ConfigError and UnsupportedArchitectureError.
+    """
+    config = read(snapshot.config or {})
+    notes = list(snapshot.notes)
+    checkpoint = snapshot.checkpoint or _declared(config, notes)
+    decoder = _no_decoder() if snapshot.config is None else _decoder(config, checkpoint)
+    weights = None
+    parameters = None
+    if checkpoint is not None:
+        packed = packing(checkpoint.tensors, config=snapshot.config, documents=snapshot.documents)
+        notes.extend(packed.notes)
+        runs = split(checkpoint.tensors, decoder_layers=len(decoder.layers) or None)
+        tied = decoder.text.flag("tie_word_embeddings")
+        weights = _weights(runs, packed, tied=tied)
+        decoder, contradictions = confirmed(decoder, weights)
+        notes.extend(contradictions)
+        parameters = count_parameters(
+            runs, routing=routing(config), tied=tied, logical=packed.logical
+        )
+    return Model(
+        name=snapshot.model,
+        revision=snapshot.revision,
+        source=snapshot.source,
+        model_type=config.model_type,
+        class_name=next(iter(config.text_list("architectures") or ()), None),
+        dtype=_dtype(config, checkpoint, notes),
+        decoder=decoder,
+        cache_known=snapshot.config is not None,
+        forward=_forward(decoder),
+        weights=weights,
+        parameters=parameters,
+        checkpoint_bytes=total_bytes(checkpoint.tensors) if checkpoint else None,
+        loaded_files=checkpoint.files if checkpoint else (),
+        notes=(*notes, *decoder.notes),
+    )
+
+
+def _declared(config: Config, notes: list[Note]) -> Checkpoint | None:
+    """What the configuration declares, for a snapshot without files."""
+    tensors = declared_tensors(config)
+    if tensors is None:
+        notes.append(
+            Note(
+                code="weights_unknown",
+                message="There are no weight files, and config.json does not declare every shape: "
+                "the weights are unknown.",
+            )
+        )
+        return None
+    notes.append(
+        Note(
+            code="weights_from_config",
+            message="There are no weight files: the tensors are those that config.json declares.",
+        )
+    )
+    return Checkpoint(files=(), tensors=tensors, metadata={})
+
+
+def _decoder(config: Config, checkpoint: Checkpoint | None) -> Decoder:
+    try:
+        return layers(config)
+    except UnsupportedArchitectureError as error:
+        if checkpoint is None:
+            raise
+        size = total_bytes(checkpoint.tensors)
+        raise UnsupportedArchitectureError(
+            error.message,
+            hint=f"{error.hint} The weights alone are {gib(size)}.".strip(),
+        ) from error
+
+
+def _no_decoder() -> Decoder:
+    """Stands for a decoder that nothing tells of: a weight file without its configuration."""
+    return Decoder(
+        layers=(),
+        text=read({}),
+        model_type=None,
+        hidden_size=None,
+        attention_heads=None,
+        kv_heads=None,
+        head_dim=None,
+        max_context=None,
+        vocab_size=None,
+        resolved_by="generic",
+        source="there is no configuration",
+        notes=(
+            Note(
+                code="no_config",
+                message="There is no config.json: cache and activations are unknown.",
+            ),
+        ),
+    )
+
+
+def _weights(runs: Iterable[ComponentRun], packed: Packing, *, tied: bool) -> tuple[WeightRun, ...]:
+    kept = tuple(runs)
+    once = {id(item) for item in held_once(kept, tied=tied)}
+    return tuple(
+        WeightRun(
+            run=item.run,
+            component=item.component,
+            logical=packed.logical(item.run),
+            packed=packed.is_packed(item.run),
+            loaded=item.component != "draft"
+            and id(item) in once
+            and not _BUFFERS.search(item.run.name),
+        )
+        for item in kept
+    )
+
+
+def _dtype(config: Config, checkpoint: Checkpoint | None, notes: list[Note]) -> str:
+    """What ``dtype="auto"`` loads in: the configuration's, else the first float type of the files.
+
+    transformers 5.23 modeling_utils.py: _get_dtype. A wrapper whose own section is silent follows
+    its text section here, as the files do.
+    """
+    for section in (config, text_section(config)):
+        named = section.text("dtype")
+        dtype = from_name(named) if named else None
+        if dtype in FLOATS:
+            return dtype
+    stored = [run.dtype for run in checkpoint.tensors if run.dtype in FLOATS] if checkpoint else []
+    if stored:
+        return stored[0]
+    notes.append(
+        Note(
+            code="assumed_dtype",
+            message="Neither config.json nor a header names a float type: BF16 is assumed.",
+        )
+    )
+    return "BF16"
+
+
+def _forward(decoder: Decoder) -> ForwardPass | None:
+    return forward_pass(decoder.text, decoder.layers) if decoder.layers else None

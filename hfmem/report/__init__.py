@@ -1,0 +1,1 @@
+"""Answers as text: one file a format. Nothing here prints; only the command line does."""

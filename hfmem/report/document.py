@@ -1,0 +1,82 @@
+"""Who writes a format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from hfmem.answer import Estimate, Failure
+from hfmem.memory.workload import Workload
+from hfmem.report.formats import Format
+from hfmem.report.screen import Screen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How a document is to be laid out."""
+
+    workload: Workload
+    screen: Screen
+    single: bool
+    """One model was asked for: show all of it, and no row of a table."""
+    explain: bool
+
+
+Answers = Sequence[Estimate | Failure]
+Renderer = Callable[[Answers, Layout], str]
+
+
+def renderer(name: Format) -> Renderer:
+    """The function that writes a format; what it needs is imported here and only here."""
+    match name:
+        case "table":
+            return _table_renderer()
+        case "json":
+            from hfmem.report import json
+
+            return lambda answers, layout: (
+                json.dumps(json.envelope(answers, layout.workload), indent=2) + "\n"
+            )
+        case "jsonl":
+            from hfmem.report import json
+
+            return lambda answers, _: "".join(f"{json.line(answer)}\n" for answer in answers)
+        case "csv":
+            from hfmem.report import csv
+
+            return lambda answers, _: csv.document(answers)
+        case "markdown":
+            from hfmem.report import markdown
+
+            return lambda answers, layout: markdown.document(
+                answers, layout.workload, explain=layout.explain
+            )
+        case _:
+            assert_never(name)
+
+
+def _table_renderer() -> Renderer:
+    from rich.console import Group, RenderableType
+    from rich.text import Text
+
+    from hfmem.report import explain, rows, table
+    from hfmem.report.screen import draw
+
+    def render(answers: Answers, layout: Layout) -> str:
+        estimates = [answer for answer in answers if isinstance(answer, Estimate)]
+        if layout.single and not estimates:
+            return ""
+        blocks: list[RenderableType]
+        if layout.single:
+            blocks = [table.render(estimates[0], layout.screen)]
+        else:
+            blocks = [rows.render(answers, layout.workload, layout.screen)]
+        if layout.explain:
+            for estimate in estimates:
+                if not layout.single:
+                    blocks += [Text(), table.headline(estimate)]
+                blocks += [Text(), explain.render(estimate)]
+        return draw(Group(*blocks), layout.screen)
+
+    return render

@@ -1,0 +1,155 @@
+"""Words and figures that the formats share."""
+
+from __future__ import annotations
+
+from hfmem.answer import Estimate
+from hfmem.checkpoint.snapshot import SourceName
+from hfmem.hardware.fit import Fit
+from hfmem.memory.estimate import PARTS, Phase
+from hfmem.memory.workload import Workload
+from hfmem.text import clean
+from hfmem.units import GIB, KIB, MIB, count, gib
+
+PART_LABELS = {
+    "weights": "weights",
+    "kv_cache": "KV cache",
+    "activations": "activations",
+    "overhead": "overhead",
+}
+
+SOURCES: dict[SourceName, str] = {
+    "hub": "Hub",
+    "cache": "Hub cache",
+    "bundled": "bundled facts",
+    "recorded": "recorded facts",
+    "local": "local files",
+}
+
+
+def size(amount: int) -> str:
+    """Bytes in the unit that suits them: ``size(57_344) == "56.0 KiB"``."""
+    if abs(amount) < KIB:
+        return f"{amount} B"
+    if abs(amount) < MIB:
+        return f"{amount / KIB:,.1f} KiB"
+    return gib(amount)
+
+
+def size_or_unknown(amount: int | None) -> str:
+    """Bytes, or the word for not known."""
+    return "unknown" if amount is None else size(amount)
+
+
+def span(low: int, high: int) -> str:
+    """A range in one unit: ``span(2**34, 2**35) == "16.00 to 32.00 GiB"``."""
+    if max(abs(low), abs(high)) < GIB // 10:
+        return f"{size(low)} to {size(high)}"
+    return f"{low / GIB:,.2f} to {high / GIB:,.2f} GiB"
+
+
+def share(amount: int, whole: int) -> str:
+    """A part in percent: ``share(1, 3) == "33%"``; what rounds to nothing is ``<1%``."""
+    if whole <= 0 or amount <= 0:
+        return "0%"
+    percent = 100 * amount / whole
+    return "<1%" if percent < 0.5 else f"{percent:.0f}%"
+
+
+def plural(number: int, noun: str) -> str:
+    """``plural(2, "sequence") == "2 sequences"``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def known_total(estimate: Estimate) -> int | None:
+    """The peak in bytes; None while a part of it is not known."""
+    return None if estimate.memory.unknown else estimate.memory.peak.memory.bytes
+
+
+def known_part(estimate: Estimate, name: str, *, phase: Phase | None = None) -> int | None:
+    """Bytes of one of the four parts at an instant, by default the peak; None where not known."""
+    if name in estimate.memory.unknown:
+        return None
+    return (phase or estimate.memory.peak).part(name).bytes
+
+
+def known_parts(estimate: Estimate) -> dict[str, int | None]:
+    """Bytes of the four parts at the peak, by name."""
+    return {name: known_part(estimate, name) for name in PARTS}
+
+
+def known_bytes_per_token(estimate: Estimate) -> int | None:
+    """What one more token adds to the cache of a sequence; None where the cache is not known."""
+    return None if "kv_cache" in estimate.memory.unknown else estimate.memory.bytes_per_token
+
+
+def bytes_per_sequence(estimate: Estimate) -> int:
+    """State that one more sequence of this context keeps between two tokens."""
+    steady = estimate.memory.phases[-1].part("kv_cache").bytes
+    return steady // estimate.workload.batch
+
+
+def gpu_label(fit: Fit) -> str:
+    """A group as people name it: ``2 × H100 SXM``."""
+    name = clean(fit.group.gpu.name, limit=40)
+    return f"{fit.group.count} × {name}" if fit.group.count > 1 else name
+
+
+def group_id(fit: Fit) -> str:
+    """A group as ``--gpu`` takes it: ``h100-sxm:2``."""
+    name = clean(fit.group.gpu.id, limit=60)
+    return f"{name}:{fit.group.count}" if fit.group.count > 1 else name
+
+
+def note_messages(estimate: Estimate) -> list[str]:
+    """What the reader must know: of the model, of the estimate, of how a GPU's name was read."""
+    messages = [note.message for note in estimate.notes]
+    messages += [fit.group.note for fit in estimate.fit if fit.group.note]
+    return list(dict.fromkeys(clean(message, limit=2000) for message in messages))
+
+
+def revision(estimate: Estimate) -> str | None:
+    """The commit in short, a branch or tag as it is."""
+    name = estimate.model.revision
+    if name is None:
+        return None
+    return name[:8] if len(name) == 40 and name.isalnum() else clean(name, limit=60)
+
+
+def parameter_words(estimate: Estimate) -> list[str]:
+    """``["30.53 B parameters", "3.35 B active"]``; nothing where they are not known."""
+    parameters = estimate.model.parameters
+    if parameters is None or parameters.total is None:
+        return []
+    words = [f"{count(parameters.total)} parameters"]
+    if parameters.active is not None and parameters.active != parameters.total:
+        words.append(f"{count(parameters.active)} active")
+    return words
+
+
+def stored_dtypes(estimate: Estimate) -> str:
+    """Types of the stored parameters, most first: ``F8_E4M3 + BF16``."""
+    parameters = estimate.model.parameters
+    counts = parameters.by_dtype if parameters else {}
+    names = sorted(counts, key=lambda name: -counts[name]) or [estimate.model.dtype]
+    shown = " + ".join(clean(name, limit=20) for name in names[:3])
+    return shown + (" + …" if len(names) > 3 else "")
+
+
+def question(workload: Workload, *, ctx: int | None) -> str:
+    """The workload in words: ``8,192 tokens · 1 sequence · transformers``."""
+    words = [
+        f"{ctx:,} tokens" if ctx is not None else "each model's own context, at most 8,192 tokens",
+        plural(workload.batch, "sequence"),
+        clean(workload.runtime),
+    ]
+    if workload.dtype is not None:
+        words.append(f"loaded as {clean(workload.dtype)}")
+    if workload.kv_dtype != "auto":
+        words.append(f"KV cache in {clean(workload.kv_dtype)}")
+    if workload.attention is not None:
+        words.append(f"{workload.attention} attention")
+    if workload.device != "cuda":
+        words.append(workload.device)
+    if workload.encoder_ctx is not None:
+        words.append(f"encoder {workload.encoder_ctx:,} tokens")
+    return " · ".join(words)

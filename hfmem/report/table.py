@@ -1,0 +1,284 @@
+"""One model's answer for a person: the total first, then what it is made of, then where it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hfmem.answer import Estimate
+from hfmem.hardware.fit import Fit
+from hfmem.memory.estimate import PARTS
+from hfmem.memory.precision import Rung
+from hfmem.memory.rules import Rule
+from hfmem.report.phrases import (
+    PART_LABELS,
+    SOURCES,
+    bytes_per_sequence,
+    gpu_label,
+    known_bytes_per_token,
+    note_messages,
+    parameter_words,
+    question,
+    revision,
+    share,
+    size,
+    size_or_unknown,
+    span,
+    stored_dtypes,
+)
+from hfmem.report.screen import Screen
+from hfmem.text import clean
+from hfmem.units import count, gb, gib
+
+_VERDICT_STYLES = {"fits": "green", "tight": "yellow", "offload": "yellow", "no": "red"}
+_INDENT = (0, 0, 0, 2)
+
+
+def render(estimate: Estimate, screen: Screen) -> RenderableType:
+    """The whole answer of one model."""
+    blocks: list[RenderableType] = [headline(estimate), _total(estimate)]
+    blocks.append(_breakdown(estimate, screen))
+    blocks.append(_facts(estimate))
+    if fits := estimate.fit or estimate.cards:
+        blocks.append(fit_table(fits, screen))
+    if estimate.precision:
+        blocks.append(_ladder(estimate.precision, screen))
+    if estimate.rules:
+        blocks.append(_rules(estimate.rules, screen))
+    if notes := note_messages(estimate):
+        blocks.append(_notes(notes))
+    return Group(*_spaced(blocks))
+
+
+def _spaced(blocks: list[RenderableType]) -> Iterator[RenderableType]:
+    for number, block in enumerate(blocks):
+        if number:
+            yield Text()
+        yield block
+
+
+def headline(estimate: Estimate) -> Text:
+    """Which model this is: name, size, types, revision and where that is known from."""
+    model = estimate.model
+    kind = model.class_name or model.model_type
+    words = [clean(kind)] if kind else []
+    words += parameter_words(estimate)
+    words.append(stored_dtypes(estimate))
+    if (short := revision(estimate)) is not None:
+        words.append(short)
+    words.append(SOURCES[model.source])
+    return Text.assemble((clean(model.name, limit=200), "bold"), "\n", (" · ".join(words), "dim"))
+
+
+def _total(estimate: Estimate) -> RenderableType:
+    memory = estimate.memory
+    peak = memory.peak.memory
+    low, high = peak.range_bytes
+    figure = Text()
+    if memory.unknown:
+        figure.append("at least ", style="bold")
+    figure.append(gib(peak.bytes), style="bold")
+    figure.append(f"   {gb(peak.bytes)}", style="dim")
+    if memory.unknown:
+        names = " and ".join(PART_LABELS[name] for name in memory.unknown)
+        figure.append(f"   without {names}, not known", style="yellow")
+    elif low != high:
+        figure.append(f"   {span(low, high)}", style="dim")
+    asked = question(estimate.workload, ctx=memory.ctx)
+    return Group(figure, Text(asked, style="dim"))
+
+
+def _breakdown(estimate: Estimate, screen: Screen) -> RenderableType:
+    peak = estimate.memory.peak
+    table = grid()
+    table.add_column()
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(style="dim")
+    bar_width = max(8, min(40, screen.columns - 52))
+    whole = peak.memory.bytes
+    for name in PARTS:
+        term = peak.part(name)
+        if name in estimate.memory.unknown:
+            table.add_row(PART_LABELS[name], "unknown", "", "", "")
+            continue
+        bar = Text(_bar(term.bytes, whole, width=bar_width), style="cyan")
+        table.add_row(
+            PART_LABELS[name], size(term.bytes), share(term.bytes, whole), bar, term.basis
+        )
+    return Padding(table, _INDENT)
+
+
+def _listed(pairs: Iterable[tuple[str, str]]) -> str:
+    """The largest of what is named: ``language 13.00 GiB · vision 1.00 GiB``."""
+    named = [f"{clean(name, limit=40).replace('_', ' ')} {figure}" for name, figure in pairs]
+    return " · ".join(named[:8]) + (" · …" if len(named) > 8 else "")
+
+
+def _bar(amount: int, whole: int, *, width: int) -> str:
+    """A share as a line; what is there at all is at least half a character of it."""
+    halves = max(1, round(2 * width * amount / whole)) if amount > 0 and whole > 0 else 0
+    return "━" * (halves // 2) + "╸" * (halves % 2)
+
+
+def _facts(estimate: Estimate) -> RenderableType:
+    table = grid()
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for label, value in _fact_rows(estimate):
+        table.add_row(label, value)
+    return Padding(table, _INDENT)
+
+
+def _fact_rows(estimate: Estimate) -> Iterator[tuple[str, Text]]:
+    memory, decoder = estimate.memory, estimate.model.decoder
+    instants = Text(" · ").join(
+        Text(
+            f"{phase.name} {size(phase.memory.bytes)}",
+            style="bold" if phase is memory.peak and len(memory.phases) > 1 else "",
+        )
+        for phase in memory.phases
+    )
+    yield "phases", instants
+    if estimate.model.cache_known:
+        kinds = decoder.cache_kinds()
+        held = " + ".join(f"{number} {kind}" for kind, number in kinds.items()) or "no layers"
+        yield "cache", Text(f"{held}, {clean(memory.kv_dtype)}")
+    if (per_token := known_bytes_per_token(estimate)) is not None:
+        per_sequence = size(bytes_per_sequence(estimate))
+        yield "one more", Text(f"token {size(per_token)} · sequence {per_sequence} of cache")
+    if decoder.max_context is not None:
+        yield "context", Text(f"the model's maximum is {decoder.max_context:,} tokens")
+    parts = [part for part in memory.peak.part("weights").parts if part.bytes]
+    if len(parts) > 1:
+        parts.sort(key=lambda part: -part.bytes)
+        yield "weights", Text(_listed((part.name, size(part.bytes)) for part in parts))
+    parameters = estimate.model.parameters
+    if parameters is not None and len(parameters.by_component) > 1:
+        by_size = sorted(parameters.by_component.items(), key=lambda item: -item[1])
+        yield "parameters", Text(_listed((name, count(number)) for name, number in by_size))
+    if estimate.download.files_bytes is not None:
+        yield "download", Text(_download(estimate))
+
+
+def _download(estimate: Estimate) -> str:
+    facts = estimate.download
+    first = size_or_unknown(facts.files_bytes)
+    if facts.repository_bytes is not None and facts.repository_bytes != facts.files_bytes:
+        first += f" of the repository's {size(facts.repository_bytes)}"
+    words = [first]
+    if facts.cached_bytes:
+        words.append(f"{size(facts.cached_bytes)} cached")
+    if facts.disk_free_bytes is not None:
+        words.append(f"{size(facts.disk_free_bytes)} free")
+    return " · ".join(words)
+
+
+def verdict_text(fit: Fit) -> Text:
+    """The verdict, coloured; the word says it without."""
+    if fit.verdict is None:
+        return Text("unknown", style="dim")
+    return Text(fit.verdict, style=_VERDICT_STYLES[fit.verdict])
+
+
+def fit_table(fits: tuple[Fit, ...], screen: Screen) -> RenderableType:
+    """One row a GPU group: the verdict, what is left, and how far it could go."""
+    decides, usable = screen.columns >= 76, screen.columns >= 92
+    table = grid(header=True)
+    table.add_column("gpu", overflow="fold")
+    table.add_column("", no_wrap=True)
+    table.add_column("headroom", justify="right", no_wrap=True)
+    if usable:
+        table.add_column("of", justify="right", no_wrap=True, style="dim")
+    if decides:
+        table.add_column("decided by", no_wrap=True, style="dim")
+    table.add_column("max ctx", justify="right", no_wrap=True)
+    table.add_column("max batch", justify="right", no_wrap=True)
+    for fit in fits:
+        headroom = "" if fit.headroom_bytes is None else size(fit.headroom_bytes)
+        row: list[str | Text] = [gpu_label(fit), verdict_text(fit), headroom]
+        if usable:
+            row.append(size(fit.usable_bytes))
+        if decides:
+            row.append(PART_LABELS.get(fit.decided_by or "", ""))
+        table.add_row(*row, _limit(fit.max_ctx), _limit(fit.max_batch))
+    return Padding(table, _INDENT)
+
+
+def _limit(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _ladder(rungs: tuple[Rung, ...], screen: Screen) -> RenderableType:
+    table = grid(header=True)
+    table.add_column("precision", overflow="fold")
+    for heading in ("weights", "total", "bits"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("smallest gpu", overflow="fold")
+    if screen.columns >= 96:
+        table.add_column("", style="dim", overflow="fold")
+    for rung in rungs:
+        row = [
+            clean(rung.scheme),
+            size(rung.weights_bytes),
+            size(rung.total_bytes),
+            f"{rung.bits_per_weight:.2f}",
+            _smallest(rung),
+        ]
+        table.add_row(*row, *([clean(rung.note, limit=120)] if screen.columns >= 96 else []))
+    return Padding(table, _INDENT)
+
+
+def _smallest(rung: Rung) -> str:
+    if rung.smallest_gpu is None:
+        return "none"
+    times = f"{rung.smallest_count} × " if (rung.smallest_count or 1) > 1 else ""
+    return times + clean(rung.smallest_gpu)
+
+
+def _rules(rules: tuple[Rule, ...], screen: Screen) -> RenderableType:
+    aside = screen.columns >= 110
+    table = grid(header=True)
+    table.add_column("rule of thumb", overflow="fold")
+    table.add_column("it says", justify="right", no_wrap=True)
+    table.add_column("exact", justify="right", no_wrap=True)
+    table.add_column("off by", justify="right", no_wrap=True)
+    if aside:
+        table.add_column("", style="dim", overflow="fold")
+    for rule in rules:
+        says = "" if rule.bytes is None else size(rule.bytes)
+        exact = "" if rule.exact_bytes is None else size(rule.exact_bytes)
+        off = "" if rule.ratio is None else f"{rule.ratio:.2f} ×"
+        comment = clean(rule.comment)
+        below = [clean(rule.formula), *([] if aside else [comment])]
+        label = Text(f"{rule.id} {rule.name}")
+        for line in filter(None, below):
+            label.append(f"\n{line}", style="dim")
+        table.add_row(label, says, exact, off, *([comment] if aside else []))
+    return Padding(table, _INDENT)
+
+
+def _notes(messages: Sequence[str]) -> RenderableType:
+    table = grid()
+    table.add_column(style="yellow", no_wrap=True)
+    table.add_column(overflow="fold")
+    for message in messages:
+        table.add_row("note", message)
+    return Padding(table, _INDENT)
+
+
+def grid(*, header: bool = False) -> Table:
+    """Columns two blanks apart and nothing else."""
+    return Table(
+        box=None,
+        show_header=header,
+        header_style="dim",
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        collapse_padding=True,
+    )

@@ -1,0 +1,164 @@
+"""From what a person wrote to a Snapshot: the only way in, and everything after it is pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from hfmem.checkpoint.snapshot import Note, Snapshot
+from hfmem.errors import (
+    GatedModelError,
+    HubUnavailableError,
+    ModelNotFoundError,
+    OfflineError,
+    RateLimitedError,
+    UsageError,
+)
+from hfmem.source.ref import ModelRef, parse
+
+SourceChoice = Literal["auto", "hub", "recorded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How facts may be had."""
+
+    source: SourceChoice = "auto"
+    recorded: Path | None = None
+    """Folder of recorded facts, looked at before what ships with the package."""
+    revision: str | None = None
+    token: str | None = None
+    offline: bool = False
+
+
+def find(model: str, access: Access) -> Snapshot:
+    """The facts of a model, from wherever ``access`` allows.
+
+    Local paths are read where they lie. A Hub model comes from the Hub; when that cannot be
+    reached,
+    from recorded facts, the cache or the package, and the snapshot says so. Raises HfmemError.
+    """
+    ref = parse(model)
+    if ref.path is not None:
+        from hfmem.source import local
+
+        if access.revision is not None:
+            raise UsageError(
+                f"--revision does not apply to {model!r:.120}, a local path.",
+                hint="Leave out --revision, or name a model of the Hub.",
+            )
+        return local.snapshot(ref)
+    if access.revision is not None:
+        if ref.revision not in (None, access.revision):
+            raise UsageError(
+                f"{model!r:.120} names a revision, and --revision names another.",
+                hint="Write one of them.",
+            )
+        ref = replace(ref, revision=access.revision)
+    if access.source == "recorded":
+        return _recorded_only(ref, access)
+    if access.offline or _offline_switch():
+        return _offline(ref, access)
+    return _online(ref, access)
+
+
+def _online(ref: ModelRef, access: Access) -> Snapshot:
+    from hfmem.source import hub
+
+    try:
+        return hub.snapshot(ref, token=access.token)
+    except (HubUnavailableError, RateLimitedError) as error:
+        if access.source == "hub":
+            raise
+        kept = _kept(ref, access)
+        if kept is None:
+            raise
+        return _with_note(kept, f"{error.message.rstrip('.')}: answered from {_origin(kept)}.")
+    except GatedModelError as error:
+        if _recorded(ref, access) is None:
+            raise
+        raise GatedModelError(
+            error.message,
+            hint=f"{error.hint} Without a token, --source recorded answers from facts that ship "
+            "with hfmem.",
+        ) from error
+
+
+def _offline(ref: ModelRef, access: Access) -> Snapshot:
+    kept = _kept(ref, access)
+    if kept is None or (access.source == "hub" and kept.source != "cache"):
+        raise OfflineError(
+            f"{ref.name} is not in the cache, and offline mode is on.",
+            hint="Run it once with a network, or `hfmem record` it and pass --recorded DIR.",
+        )
+    if kept.source == "cache":
+        return kept
+    return _with_note(kept, f"Offline: answered from {_origin(kept)}.")
+
+
+def _recorded_only(ref: ModelRef, access: Access) -> Snapshot:
+    kept = _recorded(ref, access)
+    if kept is None:
+        where = f"{access.recorded} and " if access.recorded else ""
+        raise ModelNotFoundError(
+            f"There are no recorded facts of {ref.name} in {where}the package.",
+            hint="`hfmem record MODEL -o DIR` writes them; then pass --recorded DIR.",
+        )
+    return kept
+
+
+def _kept(ref: ModelRef, access: Access) -> Snapshot | None:
+    """What can be had without a network: recorded, cached, bundled."""
+    from hfmem.source import cache
+
+    if access.recorded is not None:
+        found = _from_folder(ref, access.recorded)
+        if found is not None:
+            return found
+    return cache.load(ref) or _recorded(ref, access)
+
+
+def _recorded(ref: ModelRef, access: Access) -> Snapshot | None:
+    from hfmem.source import recorded
+
+    if access.recorded is not None:
+        found = _from_folder(ref, access.recorded)
+        if found is not None:
+            return found
+    found = recorded.bundled(ref.name)
+    # Facts of one commit must not answer for another.
+    return found if ref.revision in (None, "main", found.revision if found else None) else None
+
+
+def _from_folder(ref: ModelRef, folder: Path) -> Snapshot | None:
+    from hfmem.source import recorded
+
+    found = recorded.find(ref.name, folder)
+    return found if found and ref.revision in (None, "main", found.revision) else None
+
+
+def _origin(snapshot: Snapshot) -> str:
+    match snapshot.source:
+        case "bundled":
+            return "the facts that ship with hfmem"
+        case "recorded":
+            return "recorded facts"
+        case "cache":
+            return "the cache"
+        case other:
+            raise AssertionError(other)
+
+
+def _with_note(snapshot: Snapshot, message: str) -> Snapshot:
+    return replace(snapshot, notes=(*snapshot.notes, Note(code="fallback", message=message)))
+
+
+def _offline_switch() -> bool:
+    """HF_HUB_OFFLINE as huggingface_hub reads it (constants.py: is true for 1, on, yes, true)."""
+    import os
+
+    return any(
+        os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )

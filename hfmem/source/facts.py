@@ -1,0 +1,229 @@
+"""The facts of a listed model: kept ones where they may be used, else from the files themselves."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from hfmem.checkpoint.assemble import ReadFile, assemble
+from hfmem.checkpoint.index import INDEX_CAP, shard_names
+from hfmem.checkpoint.layout import WeightSet, weight_files
+from hfmem.checkpoint.safetensors import Header
+from hfmem.checkpoint.snapshot import Checkpoint, Note, RepoFile, Snapshot
+from hfmem.errors import NoWeightsError
+from hfmem.source import cache, documents, headers, refusal
+from hfmem.source.crew import Crew
+from hfmem.source.documents import PIPELINE, Document
+from hfmem.source.downloaded import repo_files
+from hfmem.source.headers import Reading
+from hfmem.source.listing import Listing
+from hfmem.source.opening import CONFIG, Opening
+from hfmem.source.patience import Deadline
+from hfmem.source.ref import ModelRef
+from hfmem.source.retry import retry
+from hfmem.source.transport import Question, exchange
+from hfmem.source.wire import Wire
+from hfmem.text import clean
+from hfmem.units import gb
+
+_BRANCH = "main"
+
+
+def find(
+    wire: Wire,
+    ref: ModelRef,
+    listed: Listing,
+    *,
+    crew: Crew,
+    deadline: Deadline,
+    opening: Opening | None = None,
+) -> Snapshot:
+    """What is known of a listed model.
+
+    Raises SourceError, CheckpointError, ConfigError, TimeoutError and HfHubHTTPError.
+    """
+    if listed.disabled:
+        raise refusal.disabled(listed.model)
+    cache.remember(ref.name, ref.revision, listed)
+    reading = Reading(
+        wire=wire,
+        listing=listed,
+        on_main=ref.revision in (None, _BRANCH),
+        crew=crew,
+        deadline=deadline,
+        opening=opening,
+    )
+    # A quantization that was asked for chooses other files than the kept ones.
+    kept = _kept(reading) if ref.quantization is None else None
+    if kept is not None:
+        return kept
+    with _collector_paused():
+        return _fetched(reading, ref)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """A hundred thousand tensors without a cycle among them: looking for one takes longer than
+    reading them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _kept(reading: Reading) -> Snapshot | None:
+    """The facts that were kept of the listed commit, if they may be used."""
+    entry = cache.find(reading.listing.model, reading.listing.commit)
+    if entry is None:
+        return None
+    if reading.listing.restricted:
+        _confirm_access(reading)
+    return entry.snapshot
+
+
+def _confirm_access(reading: Reading) -> None:
+    """Read a byte of a restricted model: whoever may not gets an HfHubHTTPError.
+
+    The README of a gated model is open to all, its configuration and its weights are not.
+    """
+    files = [file for file in reading.listing.files if file.bytes]
+    file = max(files, key=lambda file: (file.name == CONFIG, file.bytes), default=None)
+    if file is None:
+        return
+    span = range(file.bytes or 0)[:1]
+    question = Question(url=reading.url(file.name), cap=1, span=span, file_bytes=file.bytes)
+    future = reading.crew.submit(
+        lambda: retry(
+            reading.wire,
+            lambda: exchange(reading.wire, question, deadline=reading.deadline),
+            what=file.name,
+            deadline=reading.deadline,
+        )
+    )
+    future.result(reading.deadline.margin())
+
+
+def _fetched(reading: Reading, ref: ModelRef) -> Snapshot:
+    """The facts from the files themselves, which are then kept."""
+    found = reading.listing
+    files = repo_files(found.files, model=found.model, commit=found.commit)
+    pending = documents.submit(reading)
+    read = _first_headers(reading, files, ref)
+    kept = documents.collect(reading, pending)
+    config = kept.pop(CONFIG, None)
+    weights = _weights(reading, files, ref, config=config, small=kept)
+    notes: tuple[Note, ...] = ()
+    checkpoint: Checkpoint | None = None
+    if weights is not None:
+        notes = weights.notes
+        checkpoint, more = _checkpoint(reading, weights, read, config=config, small=kept)
+        notes += more
+    elif config is None:
+        raise NoWeightsError(
+            f"{found.model} holds neither config.json nor weights.",
+            hint="Name a repository with a model in it.",
+        )
+    result = Snapshot(
+        model=found.model,
+        revision=found.commit,
+        source="hub",
+        config=config,
+        documents=kept,
+        files=files,
+        checkpoint=checkpoint,
+        notes=notes,
+    )
+    if ref.quantization is None:
+        cache.store(result, found)
+    return result
+
+
+def _first_headers(reading: Reading, files: Sequence[RepoFile], ref: ModelRef) -> dict[str, Header]:
+    """The headers of what the names alone say is loaded, read while the documents are on their way.
+
+    Nothing where the names leave a doubt; the documents may still choose other files.
+    """
+    if any(file.name == PIPELINE for file in files):
+        return {}
+    try:
+        weights = weight_files(files, quantization=ref.quantization)
+    except NoWeightsError:
+        return {}
+    if weights is None or weights.index or weights.is_adapter or weights.format != "safetensors":
+        return {}
+    return headers.read(reading, weights.files)
+
+
+def _weights(
+    reading: Reading,
+    files: Sequence[RepoFile],
+    ref: ModelRef,
+    *,
+    config: Document | None,
+    small: Mapping[str, Document],
+) -> WeightSet | None:
+    """What a runtime loads; reads an index where the names leave a doubt."""
+    sizes = {file.name: file.bytes for file in files}
+    named: dict[str, tuple[str, ...]] = {}
+    while True:
+        found = weight_files(
+            files,
+            config=config,
+            documents=small,
+            index_names=named,
+            quantization=ref.quantization,
+        )
+        if found is None or found.index is None:
+            return found
+        index = found.index
+        raw = reading.crew.submit(
+            partial(documents.read_bytes, reading, index, sizes[index], cap=INDEX_CAP)
+        )
+        named[index] = shard_names(raw.result(reading.deadline.margin()), file=index)
+
+
+def _checkpoint(
+    reading: Reading,
+    weights: WeightSet,
+    read: Mapping[str, Header],
+    *,
+    config: Document | None,
+    small: Mapping[str, Document],
+) -> tuple[Checkpoint | None, tuple[Note, ...]]:
+    model = reading.listing.model
+    if weights.is_adapter:
+        base = small.get("adapter_config.json", {}).get("base_model_name_or_path")
+        raise NoWeightsError(
+            f"{model} is an adapter, not a model.",
+            hint=f"Its base model is {clean(str(base), limit=120)}."
+            if base
+            else "Estimate its base model.",
+        )
+    if weights.format != "safetensors":
+        size = gb(weights.total_bytes or 0)
+        if config is None:
+            raise NoWeightsError(
+                f"The weights of {model} are {weights.format} files of {size}, which hfmem does "
+                "not read.",
+                hint="Name a repository of the same model in safetensors.",
+            )
+        message = (
+            f"The weights are {weights.format} files of {size}, which are not read: everything "
+            "comes from the configuration."
+        )
+        return None, (Note(code="unread_weights", message=message),)
+    missing = [file for file in weights.files if file.name not in read]
+    every = {**read, **headers.read(reading, missing)} if missing else read
+    return assemble(
+        [
+            ReadFile(name=file.name, component=component.name, header=every[file.name])
+            for component in weights.components
+            for file in component.files
+        ]
+    )
