@@ -139,7 +139,9 @@ def _summary(reading: Reading, files: Sequence[RepoFile], begun: Event) -> dict[
 def _read_header(reading: Reading, file: RepoFile, first: int) -> dict[str, Header]:
     size = file.bytes
     assert size is not None
-
+    if size < PREFIX_BYTES:
+        # Of an empty file no range can be asked for: this raises what a header too short does.
+        header_length(b"", file=file.name, file_bytes=size)
     early = _early(reading, file)
 
     def attempt() -> Header:

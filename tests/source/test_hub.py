@@ -239,6 +239,7 @@ def test_a_token_that_no_header_carries_is_not_repeated(token: str) -> None:
         ({"config.json": b"[" * 5000}, InvalidValueError, "nested"),
         ({"config.json": b" " * 5_000_001}, InvalidValueError, "5,000,000"),
         ({"config.json": CONFIG, "quantize_config.json": b"{"}, InvalidValueError, "quantize"),
+        ({"model.safetensors": Sparse(head=b"", size=0)}, MalformedHeaderError, "fewer"),
         (
             {"model.safetensors": Sparse(head=b"\xff" * 8, size=4096)},
             MalformedHeaderError,
