@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Unpack
 from hfmem.answer import Estimate, Failure, Question, answer, failure, question
 from hfmem.errors import HfmemError
 from hfmem.memory.workload import Workload, workload
-from hfmem.source import Access, SourceChoice, find
+from hfmem.source import Access, SourceChoice
+from hfmem.source.ahead import find
 from hfmem.source.crew import Crew
 
 if TYPE_CHECKING:

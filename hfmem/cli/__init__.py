@@ -59,6 +59,10 @@ def _run(words: list[str]) -> int:
         verb, rest = completed_verb(os.environ), []
     else:
         verb, *rest = route(words)
+        if verb == "estimate":
+            from hfmem.cli.early import begin_early
+
+            begin_early(rest)
     name = program if verb == "estimate" else f"{program} {verb}"
     return _invoke(_app(verb), rest, name=name, complete_var=complete_var)
 

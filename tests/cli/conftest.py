@@ -89,3 +89,9 @@ def hfmem(
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _nothing_begins_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Facts come from the desk; what would be fetched ahead is not."""
+    monkeypatch.setattr("hfmem.cli.early.begin", lambda model, access: None)
