@@ -13,7 +13,7 @@ from hfmem.errors import UnsupportedArchitectureError
 from hfmem.model.architectures import Decoder, layers
 from hfmem.model.components import ComponentRun, split
 from hfmem.model.config import Config, read, text_section
-from hfmem.model.declared import declared_tensors
+from hfmem.model.declared import declared_tensors, logical_tensors
 from hfmem.model.forward import ForwardPass, forward_pass
 from hfmem.model.model import Model
 from hfmem.model.parameters import count_parameters, held_once, routing
@@ -46,6 +46,7 @@ def describe(snapshot: Snapshot) -> Model:
         weights = _weights(runs, packed, tied=tied)
         decoder, contradictions = confirmed(decoder, weights)
         notes.extend(contradictions)
+        notes.extend(_compared(config, weights))
         parameters = count_parameters(
             runs, routing=routing(config), tied=tied, logical=packed.logical
         )
@@ -65,6 +66,27 @@ def describe(snapshot: Snapshot) -> Model:
         loaded_files=checkpoint.files if checkpoint else (),
         notes=(*notes, *decoder.notes),
     )
+
+
+def _compared(config: Config, weights: tuple[WeightRun, ...]) -> tuple[Note, ...]:
+    """A note where the files hold far more or less than the configuration declares.
+
+    Heads, vocabularies and towers differ a little between files and classes; a tenth is no longer
+    the model that config.json describes.
+    """
+    expected = logical_tensors(config)
+    stored = [run.logical for run in weights if run.loaded]
+    if expected is None or None in stored:
+        return ()
+    declared = sum(run.elements * run.count for run in expected)
+    held = sum((run.logical or 0) * run.run.count for run in weights if run.loaded)
+    if 10 * abs(held - declared) <= declared:
+        return ()
+    message = (
+        f"The files hold {held:,} parameters, config.json declares {declared:,}: "
+        "one of them belongs to another model."
+    )
+    return (Note(code="files_contradict_config", message=message),)
 
 
 def _declared(config: Config, notes: list[Note]) -> Checkpoint | None:

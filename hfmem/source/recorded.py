@@ -225,14 +225,14 @@ class _Reader:
         origin = document.get("origin", "hub")
         if origin not in ("hub", "reconstructed"):
             raise self._invalid("has an origin that is neither hub nor reconstructed")
-        note = self._optional_text(document, "origin_note")
-        if origin == "reconstructed":
-            message = note or "The facts were put together from what is published, not read."
-            notes.append(Note(code="reconstructed", message=message))
+        why = self._optional_text(document, "origin_note")
         day = self._optional_text(document, "recorded")
-        if day is not None:
-            if not _DATE.fullmatch(day):
-                raise self._invalid(f"was recorded on {day!r:.40}, which is no date")
+        if day is not None and not _DATE.fullmatch(day):
+            raise self._invalid(f"was recorded on {day!r:.40}, which is no date")
+        if origin == "reconstructed":
+            message = why or "The facts were put together from what is published, not read."
+            notes.append(Note(code="reconstructed", message=message))
+        elif day is not None:
             notes.append(Note(code="recorded", message=f"The facts were recorded on {day}."))
         return tuple(notes)
 

@@ -145,7 +145,7 @@ def test_bundled_models(model: str, tensors: int, size: int, stored: int) -> Non
     assert sum(run.count for run in held) == tensors
     assert total_bytes(held) == size
     assert elements(held) == stored
-    assert [note.code for note in found.notes] == ["reconstructed", "recorded"]
+    assert [note.code for note in found.notes] == ["reconstructed"]
     assert len(found.checkpoint.files) == len(found.files)
 
 

@@ -1,0 +1,167 @@
+"""Every parser, and the way from a configuration to an answer, on generated input.
+
+``HFMEM_FUZZ_SECONDS=600 pytest -m fuzz`` spends that long in all; the ordinary suite runs none of
+it.
+What may come out is an answer or an HfmemError, in bounded time; anything else is a bug.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hfmem.answer import answer, question
+from hfmem.checkpoint.safetensors import header_length, parse_header
+from hfmem.checkpoint.snapshot import Snapshot
+from hfmem.checkpoint.strict_json import loads
+from hfmem.errors import HfmemError, InvalidValueError
+from hfmem.hardware.catalogue import parse_gpu
+from hfmem.memory.workload import Workload
+from hfmem.report.json import dumps, result
+from hfmem.source import recorded, ref
+from hfmem.units import parse_size, parse_tokens
+
+pytestmark = pytest.mark.fuzz
+
+SECONDS = float(os.environ.get("HFMEM_FUZZ_SECONDS", "60"))
+PATIENCE = 10.0
+"""No single input may take longer, whatever it says of itself."""
+
+BUNDLED = [snapshot for name in recorded.bundled_names() if (snapshot := recorded.bundled(name))]
+
+hostile_numbers = st.sampled_from(
+    [0, -1, 1, 2, 7, 10**9, 2**31, 2**53, 2**63, 10**30, -(2**63), 0.5, 1e308, float("inf")]
+)
+hostile_text = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(["\x1b[31m", "\u202e", "{0..9}", "../../x", "=1+1", "[red]", "\ud800"]),
+)
+hostile = st.recursive(
+    st.none() | st.booleans() | st.integers() | hostile_numbers | hostile_text,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(hostile_text, inner, max_size=5),
+    max_leaves=12,
+)
+
+
+def never_surprised(call: Callable[[], object]) -> None:
+    """Run a call that may raise an HfmemError and nothing else, and must end."""
+    started = time.monotonic()
+    said = ["an answer"]
+    try:
+        call()
+    except HfmemError as error:
+        said = [error.message, error.hint]
+    assert said[0]
+    assert not any("\n" in line for line in said)
+    assert time.monotonic() - started < PATIENCE
+
+
+def mutated(raw: bytes) -> st.SearchStrategy[bytes]:
+    """The bytes with a few of them replaced, cut out or doubled."""
+
+    def change(edits: list[tuple[int, bytes, int]]) -> bytes:
+        out = raw
+        for at, new, gone in edits:
+            start = at % (len(out) + 1)
+            out = out[:start] + new + out[start + gone :]
+        return out
+
+    edit = st.tuples(st.integers(0, 10**6), st.binary(max_size=6), st.integers(0, 8))
+    return st.lists(edit, max_size=4).map(change)
+
+
+HEADER = json.dumps(
+    {
+        "__metadata__": {"format": "pt"},
+        "model.layers.0.q": {"dtype": "BF16", "shape": [4, 4], "data_offsets": [0, 32]},
+        "model.layers.1.q": {"dtype": "F4", "shape": [4, 4], "data_offsets": [32, 40]},
+    }
+).encode()
+
+
+def check_header(raw: bytes) -> None:
+    never_surprised(lambda: parse_header(raw, file="f", file_bytes=8 + len(raw) + 40))
+    never_surprised(lambda: header_length(struct.pack("<Q", len(raw)), file="f", file_bytes=100))
+
+
+def check_json(raw: bytes) -> None:
+    never_surprised(lambda: loads(raw, what="f", error=InvalidValueError))
+
+
+def check_recorded(raw: bytes) -> None:
+    never_surprised(lambda: recorded.read(raw.decode("utf-8", "surrogateescape")))
+
+
+def check_words(text: str) -> None:
+    for parse in (ref.parse, parse_gpu, parse_size, parse_tokens):
+        never_surprised(lambda parse=parse: parse(text))
+
+
+def check_answer(snapshot: Snapshot, edits: list[tuple[int, object]], ctx: int) -> None:
+    config = copy.deepcopy(dict(snapshot.config or {}))
+    for at, value in edits:
+        holder, keys = config, sorted(config)
+        while keys:
+            key = keys[at % len(keys)]
+            inner = holder[key]
+            if isinstance(inner, dict) and inner and at % 3:
+                holder, keys, at = inner, sorted(inner), at // 3
+                continue
+            holder[key] = value
+            break
+    asked = question(Workload(ctx=ctx))
+
+    def run() -> None:
+        found = answer(replace(snapshot, config=config), asked)
+        document = json.loads(dumps(result(found)))
+        sizes = [size for size in document["memory"].values() if size is not None]
+        assert all(isinstance(size, int) for size in sizes)
+        for phase in found.memory.phases:
+            assert phase.memory.bytes == sum(part.bytes for part in phase.memory.parts) >= 0
+
+    never_surprised(run)
+
+
+CHECKS = {
+    "header": (check_header, st.tuples(st.binary(max_size=400) | mutated(HEADER))),
+    "json": (
+        check_json,
+        st.tuples(st.binary(max_size=200) | hostile.map(lambda x: json.dumps(x).encode())),
+    ),
+    "recorded": (
+        check_recorded,
+        st.tuples(st.sampled_from(BUNDLED).map(recorded.write).map(str.encode).flatmap(mutated)),
+    ),
+    "words": (check_words, st.tuples(hostile_text | st.from_regex(r"[\w./:@-]{1,60}"))),
+    "answer": (
+        check_answer,
+        st.tuples(
+            st.sampled_from(BUNDLED),
+            st.lists(st.tuples(st.integers(0, 10**6), hostile), max_size=3),
+            st.integers(1, 2**20),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_fuzz(name: str) -> None:
+    check, strategy = CHECKS[name]
+    ends = time.monotonic() + SECONDS / len(CHECKS)
+    rounds = settings(
+        max_examples=300,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    while time.monotonic() < ends:
+        rounds(given(strategy)(lambda arguments: check(*arguments)))()
