@@ -1,0 +1,141 @@
+"""From a snapshot to a model: types, tied heads, buffers, what is and is not loaded."""
+
+from __future__ import annotations
+
+from math import prod
+
+import pytest
+
+from hfmem.checkpoint.snapshot import Checkpoint, Snapshot
+from hfmem.checkpoint.tensor import TensorRun
+from hfmem.errors import UnsupportedArchitectureError
+from hfmem.model.describe import describe
+
+LLAMA = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 100,
+    "dtype": "bfloat16",
+}
+
+
+def run(name: str, *shape: int, dtype: str = "BF16", count: int = 1) -> TensorRun:
+    width = {"BF16": 2, "F16": 2, "F32": 4, "U8": 1}[dtype]
+    return TensorRun(name=name, dtype=dtype, shape=shape, bytes=width * prod(shape), count=count)
+
+
+LAYER = (
+    run("model.layers.{0..1}.self_attn.q_proj.weight", 64, 64, count=2),
+    run("model.layers.{0..1}.self_attn.k_proj.weight", 32, 64, count=2),
+    run("model.layers.{0..1}.self_attn.v_proj.weight", 32, 64, count=2),
+    run("model.layers.{0..1}.self_attn.o_proj.weight", 64, 64, count=2),
+    run("model.layers.{0..1}.mlp.gate_proj.weight", 128, 64, count=2),
+    run("model.layers.{0..1}.mlp.up_proj.weight", 128, 64, count=2),
+    run("model.layers.{0..1}.mlp.down_proj.weight", 64, 128, count=2),
+    run("model.layers.{0..1}.input_layernorm.weight", 64, count=2),
+    run("model.layers.{0..1}.post_attention_layernorm.weight", 64, count=2),
+)
+WHOLE = (
+    run("model.embed_tokens.weight", 100, 64),
+    *LAYER,
+    run("model.norm.weight", 64),
+    run("lm_head.weight", 100, 64),
+)
+
+
+def snapshot(
+    config: dict[str, object] | None, tensors: tuple[TensorRun, ...] | None = WHOLE
+) -> Snapshot:
+    checkpoint = None if tensors is None else Checkpoint(files=("m",), tensors=tensors, metadata={})
+    return Snapshot(
+        model="org/model",
+        revision=None,
+        source="local",
+        config=config,
+        documents={},
+        files=(),
+        checkpoint=checkpoint,
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "tensors", "dtype"),
+    [
+        (LLAMA, WHOLE, "BF16"),
+        ({**LLAMA, "dtype": None, "torch_dtype": "float16"}, WHOLE, "F16"),
+        # transformers 5.23 modeling_utils.py: dtype="auto" falls back to the first float tensor.
+        ({**LLAMA, "dtype": None}, (run("model.norm.weight", 64, dtype="F32"), *WHOLE), "F32"),
+        ({**LLAMA, "dtype": "int8"}, WHOLE, "BF16"),
+    ],
+)
+def test_dtype(config: dict[str, object], tensors: tuple[TensorRun, ...], dtype: str) -> None:
+    assert describe(snapshot(config, tensors)).dtype == dtype
+
+
+def test_a_stored_copy_of_a_tied_head_is_loaded_once() -> None:
+    tied = describe(snapshot({**LLAMA, "tie_word_embeddings": True}))
+    untied = describe(snapshot({**LLAMA, "tie_word_embeddings": False}))
+    assert tied.parameters
+    assert untied.parameters
+    assert untied.parameters.total
+    assert tied.parameters.total == untied.parameters.total - 100 * 64
+    assert {item.run.name for item in tied.weights or () if not item.loaded} == {"lm_head.weight"}
+    assert tied.checkpoint_bytes == untied.checkpoint_bytes
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.{0..1}.self_attn.rotary_emb.inv_freq",
+        "gpt_neox.layers.{0..1}.attention.masked_bias",
+        "transformer.h.{0..1}.attn.bias",
+    ],
+)
+def test_buffers_that_the_code_computes_are_not_loaded(name: str) -> None:
+    model = describe(snapshot(LLAMA, (*WHOLE, run(name, 1, dtype="F32", count=2))))
+    assert [item.run.name for item in model.weights or () if not item.loaded] == [name]
+
+
+def test_layers_beyond_the_model_are_a_draft() -> None:
+    beyond = run("model.layers.{2..2}.eh_proj.weight", 64, 128)
+    model = describe(snapshot(LLAMA, (*WHOLE, beyond)))
+    draft = [item for item in model.weights or () if item.component == "draft"]
+    assert [(item.run.name, item.loaded) for item in draft] == [(beyond.name, False)]
+
+
+def test_the_headers_win_over_the_configuration() -> None:
+    config = {**LLAMA, "num_key_value_heads": 4}
+    model = describe(snapshot(config))
+    assert "headers_contradict_config" in {note.code for note in model.notes}
+    assert model.decoder.layers == describe(snapshot(LLAMA)).decoder.layers
+
+
+def test_files_of_another_model_are_noticed() -> None:
+    assert describe(snapshot(LLAMA)).notes == ()
+    wrong = describe(snapshot(LLAMA, WHOLE[:3]))
+    assert "files_contradict_config" in {note.code for note in wrong.notes}
+
+
+def test_a_configuration_alone_declares_its_tensors() -> None:
+    model = describe(snapshot(LLAMA, None))
+    assert model.checkpoint_bytes == sum(item.total_bytes for item in WHOLE)
+    assert {note.code for note in model.notes} == {"weights_from_config"}
+
+
+def test_weights_alone_leave_the_cache_unknown() -> None:
+    model = describe(snapshot(None))
+    assert not model.cache_known
+    assert model.checkpoint_bytes == sum(item.total_bytes for item in WHOLE)
+    assert "no_config" in {note.code for note in model.notes}
+
+
+def test_an_unknown_architecture_still_names_its_weights() -> None:
+    config = {"model_type": "nonesuch", "architectures": ["NonesuchForCausalLM"]}
+    with pytest.raises(UnsupportedArchitectureError) as caught:
+        describe(snapshot(config))
+    assert "weights alone" in caught.value.hint

@@ -1,0 +1,120 @@
+"""Which source answers: the Hub, the cache, recorded and bundled facts, and who forbids whom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hfmem.checkpoint.snapshot import Snapshot
+from hfmem.errors import (
+    GatedModelError,
+    HfmemError,
+    HubUnavailableError,
+    ModelNotFoundError,
+    OfflineError,
+    RateLimitedError,
+    UsageError,
+)
+from hfmem.source import Access, cache, find, hub, recorded
+
+QWEN = "Qwen/Qwen3-8B"
+
+
+@pytest.fixture
+def facts() -> Snapshot:
+    found = recorded.bundled(QWEN)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(cache, "load", lambda ref: None)
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, outcome: Snapshot | HfmemError) -> None:
+    def snapshot(*_: object, **__: object) -> Snapshot:
+        if isinstance(outcome, HfmemError):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(hub, "snapshot", snapshot)
+
+
+def test_the_hub_comes_first(monkeypatch: pytest.MonkeyPatch, facts: Snapshot) -> None:
+    online = replace(facts, source="hub", notes=())
+    answer_with(monkeypatch, online)
+    assert find(QWEN, Access()) == online
+
+
+@pytest.mark.parametrize(
+    "error", [HubUnavailableError("The Hub is away."), RateLimitedError("No quota.")]
+)
+def test_bundled_facts_stand_in_and_say_so(
+    monkeypatch: pytest.MonkeyPatch, error: HfmemError
+) -> None:
+    answer_with(monkeypatch, error)
+    found = find(QWEN, Access())
+    assert found.source == "bundled"
+    assert found.notes[-1].code == "fallback"
+    assert error.message.rstrip(".") in found.notes[-1].message
+    with pytest.raises(type(error)):
+        find(QWEN, Access(source="hub"))
+    with pytest.raises(type(error)):
+        find("org/not-bundled", Access())
+
+
+def test_an_answer_of_the_hub_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, ModelNotFoundError("There is none."))
+    with pytest.raises(ModelNotFoundError):
+        find(QWEN, Access())
+
+
+def test_a_gated_model_that_is_bundled_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, GatedModelError("It is gated.", hint="Log in."))
+    with pytest.raises(GatedModelError) as caught:
+        find(QWEN, Access())
+    assert "--source recorded" in caught.value.hint
+    with pytest.raises(GatedModelError) as caught:
+        find("org/not-bundled", Access())
+    assert caught.value.hint == "Log in."
+
+
+def test_offline(monkeypatch: pytest.MonkeyPatch, facts: Snapshot) -> None:
+    offline = Access(offline=True)
+    assert find(QWEN, offline).source == "bundled"
+    with pytest.raises(OfflineError):
+        find("org/not-bundled", offline)
+    with pytest.raises(OfflineError):
+        find(QWEN, Access(offline=True, source="hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert find(QWEN, Access()).source == "bundled"
+    monkeypatch.setattr(cache, "load", lambda ref: replace(facts, source="cache"))
+    assert find(QWEN, Access(source="hub")).source == "cache"
+
+
+def test_recorded_facts_come_before_bundled_ones(tmp_path: Path, facts: Snapshot) -> None:
+    own = replace(facts, revision="b" * 40, notes=())
+    (tmp_path / recorded.file_name(QWEN)).write_text(recorded.write(own))
+    access = Access(source="recorded", recorded=tmp_path)
+    found = find(QWEN, access)
+    assert (found.source, found.revision) == ("recorded", "b" * 40)
+    assert find("google/gemma-3-27b-it", access).source == "bundled"
+    with pytest.raises(ModelNotFoundError, match="no recorded facts"):
+        find("org/neither", access)
+
+
+def test_facts_of_one_commit_do_not_answer_for_another() -> None:
+    with pytest.raises(ModelNotFoundError):
+        find(f"{QWEN}@v1", Access(source="recorded"))
+    assert find(f"{QWEN}@main", Access(source="recorded")).model == QWEN
+
+
+def test_revisions_are_named_once() -> None:
+    with pytest.raises(UsageError, match="revision"):
+        find(f"{QWEN}@v1", Access(revision="v2"))
+    with pytest.raises(UsageError, match="local path"):
+        find(str(Path(__file__).parent), Access(revision="v2"))
