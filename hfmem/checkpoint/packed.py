@@ -45,9 +45,14 @@ class Packing:
     """The roles of a checkpoint's tensors; answers for any part of a run that it was made from."""
 
     def __init__(
-        self, stored: Iterable[tuple[TensorRun, Stored]], *, notes: tuple[Note, ...]
+        self,
+        stored: Iterable[tuple[TensorRun, Stored]],
+        *,
+        notes: tuple[Note, ...],
+        method: str | None = None,
     ) -> None:
         self.notes = notes
+        self.method = method
         self._by_name: dict[tuple[str, str, tuple[int, ...]], list[tuple[_Box, Stored]]]
         self._by_name = defaultdict(list)
         for run, what in stored:
@@ -107,7 +112,11 @@ def packing(
         if id(run) not in stored:
             stored[id(run)] = _left(run, has_packed=has_packed)
     pairs = [(run, stored[id(run)]) for run in tensors]
-    return Packing(pairs, notes=tuple(_notes(pairs, settings, has_packed=has_packed)))
+    return Packing(
+        pairs,
+        notes=tuple(_notes(pairs, settings, has_packed=has_packed)),
+        method=settings.method,
+    )
 
 
 _Box = tuple[tuple[int, int], ...]

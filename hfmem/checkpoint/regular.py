@@ -34,6 +34,6 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(handle)
         raise ModelNotFoundError(
             f"{str(path)!r} is not a regular file.",
-            hint="hfmem reads folders, config.json, .safetensors and .gguf files.",
+            hint="hfmem reads folders, config.json, .safetensors, .gguf and .bin files.",
         )
     return os.fdopen(handle, "rb")

@@ -11,6 +11,7 @@ from hfmem.errors import (
     GatedModelError,
     HubUnavailableError,
     ModelNotFoundError,
+    NoWeightsError,
     OfflineError,
     RateLimitedError,
     UsageError,
@@ -30,9 +31,26 @@ class Access:
     revision: str | None = None
     token: str | None = None
     offline: bool = False
+    waits_for_quota: bool = False
+    """A used up quota is an error, because the caller waits and asks again."""
 
 
 def find(model: str, access: Access) -> Snapshot:
+    """The facts of a model, from wherever ``access`` allows; of an adapter, with its base's.
+
+    Raises HfmemError.
+    """
+    found = _find(model, access)
+    from hfmem.source import adapters
+
+    if not adapters.is_adapter(found):
+        return found
+    return adapters.on_base(
+        found, lambda name, revision: _find(name, replace(access, revision=revision))
+    )
+
+
+def _find(model: str, access: Access) -> Snapshot:
     """The facts of a model, from wherever ``access`` allows.
 
     Local paths are read where they lie. A Hub model comes from the Hub; when that cannot be
@@ -69,7 +87,9 @@ def _online(ref: ModelRef, access: Access) -> Snapshot:
     try:
         return hub.snapshot(ref, token=access.token)
     except (HubUnavailableError, RateLimitedError) as error:
-        if access.source == "hub":
+        if access.source == "hub" or (
+            access.waits_for_quota and isinstance(error, RateLimitedError)
+        ):
             raise
         kept = _kept(ref, access)
         if kept is None:
@@ -116,7 +136,10 @@ def _kept(ref: ModelRef, access: Access) -> Snapshot | None:
         found = _from_folder(ref, access.recorded)
         if found is not None:
             return found
-    return cache.load(ref) or _recorded(ref, access)
+    cached = cache.load(ref)
+    if cached is not None and _is_of(cached, ref):
+        return cached
+    return _recorded(ref, access)
 
 
 def _recorded(ref: ModelRef, access: Access) -> Snapshot | None:
@@ -127,15 +150,32 @@ def _recorded(ref: ModelRef, access: Access) -> Snapshot | None:
         if found is not None:
             return found
     found = recorded.bundled(ref.name)
-    # Facts of one commit must not answer for another.
-    return found if ref.revision in (None, "main", found.revision if found else None) else None
+    return found if found and _is_of(found, ref) else None
 
 
 def _from_folder(ref: ModelRef, folder: Path) -> Snapshot | None:
     from hfmem.source import recorded
 
     found = recorded.find(ref.name, folder)
-    return found if found and ref.revision in (None, "main", found.revision) else None
+    return found if found and _is_of(found, ref) else None
+
+
+def _is_of(found: Snapshot, ref: ModelRef) -> bool:
+    """Whether facts are of what was asked: those of one commit, or of one quantization, must not
+    answer for another.
+    """
+    if found.source != "cache" and ref.revision not in (None, "main", found.revision):
+        return False
+    if ref.quantization is None or found.checkpoint is None:
+        return ref.quantization is None
+    from hfmem.checkpoint.layout import weight_files
+
+    try:
+        asked = weight_files(found.files, quantization=ref.quantization)
+    except NoWeightsError:
+        return False
+    names = {file.name for file in asked.files} if asked else set()
+    return set(found.checkpoint.files) == names
 
 
 def _origin(snapshot: Snapshot) -> str:

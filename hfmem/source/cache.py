@@ -186,7 +186,8 @@ def _write(path: Path, content: object) -> None:
         return
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump(content, stream, separators=(",", ":"))
+            # At once: ``json.dump`` encodes piece by piece, in Python.
+            stream.write(json.dumps(content, separators=(",", ":")))
         Path(name).replace(path)
     except OSError:
         Path(name).unlink(missing_ok=True)

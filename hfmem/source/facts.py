@@ -5,15 +5,17 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache as once
 from functools import partial
 
-from hfmem.checkpoint.assemble import ReadFile, assemble
+from hfmem.checkpoint.gguf import GGUF_DOCUMENT
 from hfmem.checkpoint.index import INDEX_CAP, shard_names
 from hfmem.checkpoint.layout import WeightSet, weight_files
 from hfmem.checkpoint.safetensors import Header
 from hfmem.checkpoint.snapshot import Checkpoint, Note, RepoFile, Snapshot
 from hfmem.errors import NoWeightsError
 from hfmem.source import cache, documents, headers, refusal
+from hfmem.source.containers import Contents, FileHeader, Wanted, contents, wanted_files
 from hfmem.source.crew import Crew
 from hfmem.source.documents import PIPELINE, Document
 from hfmem.source.downloaded import repo_files
@@ -25,8 +27,6 @@ from hfmem.source.ref import ModelRef
 from hfmem.source.retry import retry
 from hfmem.source.transport import Question, exchange
 from hfmem.source.wire import Wire
-from hfmem.text import clean
-from hfmem.units import gb
 
 _BRANCH = "main"
 
@@ -122,8 +122,11 @@ def _fetched(reading: Reading, ref: ModelRef) -> Snapshot:
     checkpoint: Checkpoint | None = None
     if weights is not None:
         notes = weights.notes
-        checkpoint, more = _checkpoint(reading, weights, read, config=config, small=kept)
-        notes += more
+        found_weights = _checkpoint(reading, weights, read, config=config)
+        checkpoint = found_weights.checkpoint
+        notes += found_weights.notes
+        if found_weights.keys is not None:
+            kept[GGUF_DOCUMENT] = found_weights.keys
     elif config is None:
         raise NoWeightsError(
             f"{found.model} holds neither config.json nor weights.",
@@ -194,36 +197,19 @@ def _checkpoint(
     read: Mapping[str, Header],
     *,
     config: Document | None,
-    small: Mapping[str, Document],
-) -> tuple[Checkpoint | None, tuple[Note, ...]]:
+) -> Contents:
     model = reading.listing.model
-    if weights.is_adapter:
-        base = small.get("adapter_config.json", {}).get("base_model_name_or_path")
-        raise NoWeightsError(
-            f"{model} is an adapter, not a model.",
-            hint=f"Its base model is {clean(str(base), limit=120)}."
-            if base
-            else "Estimate its base model.",
-        )
-    if weights.format != "safetensors":
-        size = gb(weights.total_bytes or 0)
-        if config is None:
-            raise NoWeightsError(
-                f"The weights of {model} are {weights.format} files of {size}, which hfmem does "
-                "not read.",
-                hint="Name a repository of the same model in safetensors.",
-            )
-        message = (
-            f"The weights are {weights.format} files of {size}, which are not read: everything "
-            "comes from the configuration."
-        )
-        return None, (Note(code="unread_weights", message=message),)
-    missing = [file for file in weights.files if file.name not in read]
-    every = {**read, **headers.read(reading, missing)} if missing else read
-    return assemble(
-        [
-            ReadFile(name=file.name, component=component.name, header=every[file.name])
-            for component in weights.components
-            for file in component.files
-        ]
-    )
+    missing = [wanted for wanted in wanted_files(weights) if wanted.file.name not in read]
+    plain = [wanted.file for wanted in missing if wanted.format == "safetensors"]
+    known: dict[str, FileHeader] = {**read, **(headers.read(reading, plain) if plain else {})}
+
+    @once
+    def others() -> Mapping[str, FileHeader]:
+        wanted = [one for one in missing if one.format != "safetensors"]
+        return headers.containers(reading, wanted)
+
+    def header_of(wanted: Wanted) -> FileHeader:
+        name = wanted.file.name
+        return known[name] if name in known else others()[name]
+
+    return contents(weights, header_of, model=model, has_config=config is not None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, as_completed
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
@@ -20,6 +21,7 @@ from hfmem.checkpoint.safetensors import (
 )
 from hfmem.checkpoint.snapshot import RepoFile
 from hfmem.errors import MalformedHeaderError
+from hfmem.source.containers import FileHeader, Wanted, read_container
 from hfmem.source.crew import Crew
 from hfmem.source.listing import Listing
 from hfmem.source.opening import ALONE, WEIGHTS, Opening, answer
@@ -160,6 +162,48 @@ def _read_header(reading: Reading, file: RepoFile, first: int) -> dict[str, Head
         reading.wire, attempt, what=f"the header of {file.name}", deadline=reading.deadline
     )
     return {file.name: header}
+
+
+def containers(reading: Reading, wanted: Sequence[Wanted]) -> dict[str, FileHeader]:
+    """The header of every GGUF file and checkpoint of torch, by name, as ``read`` does it."""
+    futures = {
+        one.file.name: reading.crew.submit(partial(_read_container, reading, one)) for one in wanted
+    }
+    found: dict[str, FileHeader] = {}
+    for name, future in futures.items():
+        while True:
+            # Each piece of a file allows itself more time, so the deadline moves.
+            try:
+                found[name] = future.result(reading.deadline.margin())
+                break
+            except FutureTimeoutError:
+                if future.done() or reading.deadline.left() <= 0:
+                    raise
+    return found
+
+
+def _read_container(reading: Reading, wanted: Wanted) -> FileHeader:
+    file = wanted.file
+    size = file.bytes
+    assert size is not None
+    address: str | None = None
+
+    def piece(start: int, stop: int) -> bytes:
+        reading.deadline.extend((stop - start) / reading.wire.patience.bytes_per_second)
+
+        def attempt() -> bytes:
+            nonlocal address
+            url, address = address or reading.url(file.name), None
+            question = Question(url=url, cap=stop - start, span=range(start, stop), file_bytes=size)
+            answer = exchange(reading.wire, question, deadline=reading.deadline)
+            # The signed address that answered is good for the next piece as well.
+            address = answer.url
+            return answer.body
+
+        what = f"the header of {file.name}"
+        return retry(reading.wire, attempt, what=what, deadline=reading.deadline)
+
+    return read_container(piece, wanted)
 
 
 def _early(reading: Reading, file: RepoFile) -> Answer | None:

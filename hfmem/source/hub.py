@@ -7,6 +7,7 @@ headers and the small documents are read, all at a time; a kept model needs the 
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import lru_cache
@@ -26,7 +27,7 @@ from hfmem.source.listing import Listing, is_commit
 from hfmem.source.patience import Clock, Deadline, Patience
 from hfmem.source.ref import ModelRef
 from hfmem.source.retry import unreachable
-from hfmem.source.wire import LANES, Wire
+from hfmem.source.wire import LANES, Quota, Wire
 from hfmem.text import clean
 
 _DOCUMENT_LANES = 4
@@ -62,6 +63,11 @@ def _shared_wire(endpoint: str, sent: str | None) -> Wire:
     return _wire(sent, patience=Patience(), clock=Clock())
 
 
+def quotas(token: str | None = None) -> Mapping[str, Quota]:
+    """What the Hub last said of its quotas, by bucket; it is kept up to date."""
+    return _shared_wire(constants.ENDPOINT, _token(token)).quotas
+
+
 def _wire(sent: str | None, *, patience: Patience, clock: Clock) -> Wire:
     _check_endpoint(constants.ENDPOINT)
     versions = f"hf_hub/{huggingface_hub.__version__}; python/{platform.python_version()}"
@@ -95,7 +101,7 @@ def snapshot(ref: ModelRef, *, token: str | None = None, wire: Wire | None = Non
     revision is a full commit of a public model. Raises SourceError, CheckpointError and
     ConfigError.
     """
-    if is_commit(ref.revision):
+    if is_commit(ref.revision) and ref.quantization is None:
         kept = cache.find(ref.name, ref.revision)
         if kept is not None and not kept.restricted:
             return kept.snapshot

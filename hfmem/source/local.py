@@ -7,11 +7,12 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import Literal, assert_never
 
 from hfmem.checkpoint import safetensors, strict_json
-from hfmem.checkpoint.assemble import ReadFile, assemble
+from hfmem.checkpoint.gguf import GGUF_DOCUMENT
 from hfmem.checkpoint.index import INDEX_CAP, shard_names
 from hfmem.checkpoint.layout import (
     PROCESSOR_DOCUMENTS,
@@ -21,10 +22,11 @@ from hfmem.checkpoint.layout import (
 )
 from hfmem.checkpoint.regular import open_regular
 from hfmem.checkpoint.snapshot import Checkpoint, Note, RepoFile, Snapshot
-from hfmem.errors import InvalidValueError, NoWeightsError
+from hfmem.checkpoint.weight_sets import Component
+from hfmem.errors import InvalidValueError, MalformedHeaderError, NoWeightsError
 from hfmem.source import recorded
+from hfmem.source.containers import Contents, FileHeader, Wanted, contents, read_container
 from hfmem.source.ref import ModelRef
-from hfmem.units import gb
 
 _DOCUMENT_CAP = 16 * 2**20
 _FILES_CAP = 20_000
@@ -46,10 +48,10 @@ def snapshot(ref: ModelRef) -> Snapshot:
             found = _folder(ref.name, ref.path)
         case "config":
             found = _config(ref.name, ref.path)
-        case "safetensors":
-            found = _safetensors(ref.name, ref.path)
+        case "safetensors" | "torch":
+            found = _single(ref.name, ref.path, ref.kind)
         case "gguf":
-            raise _no_reader(ref.name, "gguf", ref.path.stat().st_size)
+            found = _gguf(ref.name, ref.path)
         case "hub":
             raise AssertionError(f"{ref.name} is no local path")
         case _:
@@ -81,8 +83,11 @@ def _folder(name: str, folder: Path) -> Snapshot:
     checkpoint: Checkpoint | None = None
     if weights is not None:
         notes += weights.notes
-        checkpoint, more = _checkpoint(name, folder, weights, config=config, documents=documents)
-        notes += more
+        found = _checkpoint(name, folder, weights, config=config)
+        checkpoint = found.checkpoint
+        notes += found.notes
+        if found.keys is not None:
+            documents[GGUF_DOCUMENT] = found.keys
     elif config is None:
         raise NoWeightsError(
             f"The folder {name!r:.120} holds neither config.json nor weights.",
@@ -119,9 +124,11 @@ def _config(name: str, path: Path) -> Snapshot:
     )
 
 
-def _safetensors(name: str, path: Path) -> Snapshot:
-    header = safetensors.read_file(path)
-    checkpoint, notes = assemble([ReadFile(name=path.name, component="", header=header)])
+def _single(name: str, path: Path, form: Literal["safetensors", "torch"]) -> Snapshot:
+    file = RepoFile(name=path.name, bytes=path.stat().st_size)
+    weights = WeightSet(components=(Component(name="", format=form, files=(file,)),))
+    found = contents(weights, partial(_header, path.parent), model=name, has_config=False)
+    notes = found.notes
     beside = path.with_name("config.json")
     config = _document(path.parent, "config.json") if beside.is_file() else None
     if config is not None:
@@ -133,9 +140,28 @@ def _safetensors(name: str, path: Path) -> Snapshot:
         source="local",
         config=config,
         documents={},
-        files=(RepoFile(name=path.name, bytes=path.stat().st_size),),
-        checkpoint=checkpoint,
+        files=(file,),
+        checkpoint=found.checkpoint,
         notes=notes,
+    )
+
+
+def _gguf(name: str, path: Path) -> Snapshot:
+    """One GGUF file, or all of a split that it is a part of; its header is its configuration."""
+    listing = _list(path.parent, deep=False)
+    files = listing.files
+    weights = weight_files(files, quantization=path.name)
+    assert weights is not None
+    found = contents(weights, partial(_header, path.parent), model=name, has_config=False)
+    return Snapshot(
+        model=name,
+        revision=None,
+        source="local",
+        config=None,
+        documents={GGUF_DOCUMENT: found.keys or {}},
+        files=weights.files,
+        checkpoint=found.checkpoint,
+        notes=found.notes,
     )
 
 
@@ -162,45 +188,32 @@ def _checkpoint(
     weights: WeightSet,
     *,
     config: Mapping[str, object] | None,
-    documents: Mapping[str, Mapping[str, object]],
-) -> tuple[Checkpoint | None, tuple[Note, ...]]:
-    if weights.is_adapter:
-        base = documents.get("adapter_config.json", {}).get("base_model_name_or_path")
-        raise NoWeightsError(
-            f"{name!r:.120} holds an adapter, not a model.",
-            hint=f"Its base model is {base!r:.120}." if base else "Estimate its base model.",
-        )
-    if weights.format != "safetensors":
-        if config is None:
-            raise _no_reader(name, weights.format, weights.total_bytes)
-        size = gb(weights.total_bytes or 0)
-        message = (
-            f"The weights are {weights.format} files of {size}, which are not read: everything "
-            "comes from the configuration."
-        )
-        return None, (Note(code="unread_weights", message=message),)
-    read = [
-        ReadFile(
-            name=file.name,
-            component=component.name,
-            header=safetensors.read_file(folder / file.name),
-        )
-        for component in weights.components
-        for file in component.files
-    ]
-    return assemble(read)
+) -> Contents:
+    return contents(weights, partial(_header, folder), model=name, has_config=config is not None)
 
 
-def _no_reader(name: str, form: str, size: int | None) -> NoWeightsError:
-    return NoWeightsError(
-        f"{name!r:.120} holds its weights as {form}, {gb(size or 0)}, which hfmem does not read.",
-        hint="Name the folder of the same model in safetensors, or its config.json.",
-    )
+def _header(folder: Path, wanted: Wanted) -> FileHeader:
+    path = folder / wanted.file.name
+    if wanted.format == "safetensors":
+        return safetensors.read_file(path)
+    with open_regular(path) as stream:
+
+        def piece(start: int, stop: int) -> bytes:
+            stream.seek(start)
+            raw = stream.read(stop - start)
+            if len(raw) != stop - start:
+                raise MalformedHeaderError(
+                    f"{wanted.file.name!r:.120} ends at byte {start + len(raw):,} of {stop:,}.",
+                    hint="The file is incomplete, or is being written.",
+                )
+            return raw
+
+        return read_container(piece, wanted)
 
 
-def _list(folder: Path) -> _Listing:
+def _list(folder: Path, *, deep: bool = True) -> _Listing:
     walk = _Walk()
-    _visit(folder, "", depth=0, walk=walk)
+    _visit(folder, "", depth=0 if deep else _DEPTH_CAP, walk=walk)
     notes: tuple[Note, ...] = ()
     if walk.special:
         message = f"{walk.special} entries are neither files nor folders and are not read."

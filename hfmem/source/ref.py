@@ -18,13 +18,14 @@ from urllib.parse import unquote, urlsplit
 from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import ModelNotFoundError, UsageError
 
-RefKind = Literal["hub", "folder", "config", "safetensors", "gguf"]
+RefKind = Literal["hub", "folder", "config", "safetensors", "gguf", "torch"]
 
 _HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
 _OTHER_REPOSITORIES = ("datasets", "spaces", "kernels", "buckets")
 _LOCATIONS = frozenset({"tree", "blob", "resolve", "raw", "blame"})
 _WHOLE_MODEL_FILES = frozenset({"config.json", "model.safetensors.index.json", "README.md"})
 _MODEL_FILES = ("config.json", "model_index.json", "params.json", "adapter_config.json")
+_WEIGHTS = frozenset({".safetensors", ".gguf", ".bin", ".pt", ".pth"})
 _LENGTH_CAP = 4096
 
 # huggingface_hub 2.4.0, utils/_validators.py: validate_repo_id; the names may not start or end with
@@ -61,7 +62,7 @@ def parse(text: str, *, endpoint: str | None = None) -> ModelRef:
 
     Takes ``org/name``, ``name``, either with ``@revision`` and ``:QUANT``, ``hf://…``, a URL of
     huggingface.co, of hf.co or of ``endpoint`` (default: the environment's HF_ENDPOINT), a folder,
-    config.json, .safetensors or .gguf. Raises UsageError for what names no model, and
+    config.json, .safetensors, .gguf or .bin. Raises UsageError for what names no model, and
     ModelNotFoundError for a path that does not exist.
     """
     text = text.strip()
@@ -140,9 +141,11 @@ def _kind(path: Path) -> RefKind | None:
             return "safetensors"
         case ".gguf":
             return "gguf"
+        case ".bin" | ".pt" | ".pth":
+            return "torch"
     raise UsageError(
         f"{str(path)!r:.120} is a file that hfmem does not read.",
-        hint="Name the model's folder, its config.json, or a .safetensors or .gguf file.",
+        hint="Name the model's folder, its config.json, or a .safetensors, .gguf or .bin file.",
     )
 
 
@@ -150,7 +153,7 @@ def _holds_model(folder: Path) -> bool:
     try:
         if any((folder / name).is_file() for name in _MODEL_FILES):
             return True
-        return any(item.suffix in {".safetensors", ".gguf"} for item in folder.iterdir())
+        return any(item.suffix in _WEIGHTS for item in folder.iterdir())
     except OSError:
         return False
 

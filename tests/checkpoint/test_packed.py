@@ -672,6 +672,129 @@ def test_kimi_k2_5_experts() -> None:
     assert parameters(words, found) == 1_014_686_023_680
 
 
+@pytest.mark.parametrize(
+    ("model", "blocks", "weights", "scale", "settings", "published"),
+    # huggingface.js, parse-safetensors-metadata.spec.ts: I8 of DeepSeek-V4-Pro (61 layers and one
+    # that predicts ahead, 384 experts), U8 of Kimi-K3 (92 layers, 896 experts, a latent of 3,584).
+    [
+        (
+            "deepseek-ai/DeepSeek-V4-Pro",
+            "model.layers.{0..61}.ffn.experts.{0..383}.",
+            (("w1", 3072, 7168), ("w3", 3072, 7168), ("w2", 7168, 3072)),
+            ("weight", "I8", ".scale", "F8_E8M0"),
+            {"quant_method": "fp8", "weight_block_size": [128, 128]},
+            1_572_763_336_704,
+        ),
+        (
+            "moonshotai/Kimi-K3",
+            "model.layers.{1..92}.block_sparse_moe.experts.{0..895}.",
+            (("w1", 3072, 3584), ("w3", 3072, 3584), ("w2", 3584, 3072)),
+            ("weight_packed", "U8", ".weight_scale", "U8"),
+            {"quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized"},
+            2_722_740_830_208,
+        ),
+    ],
+    ids=["DeepSeek-V4-Pro", "Kimi-K3"],
+)
+def test_experts_of_two_values_a_byte(
+    model: str,
+    blocks: str,
+    weights: tuple[tuple[str, int, int], ...],
+    scale: tuple[str, str, str, str],
+    settings: dict[str, Any],
+    published: int,
+) -> None:
+    suffix, dtype, scale_suffix, scale_dtype = scale
+    words = tuple(
+        run(f"{blocks}{name}.{suffix}", dtype, out, into // 2) for name, out, into in weights
+    )
+    scales = tuple(
+        run(f"{blocks}{name}{scale_suffix}", scale_dtype, out, into // 32)
+        for name, out, into in weights
+    )
+    found = pack(*words, *scales, **settings)
+    assert parameters(words, found) == published, model
+    assert parameters(scales, found) == 0
+
+
+def bert(layers: int, hidden: int, ffn: int) -> tuple[TensorRun, ...]:
+    """The encoder layers of BERT and RoBERTa."""
+    block = f"encoder.layer.{{0..{layers - 1}}}."
+    linears = [(f"attention.{name}", hidden, hidden) for name in ("q", "k", "v", "output.dense")]
+    linears += [("intermediate.dense", ffn, hidden), ("output.dense", hidden, ffn)]
+    norms = [f"{block}{name}.{part}" for name in ("a", "o") for part in ("gamma", "beta")]
+    return (
+        *(run(f"{block}{name}.weight", "F32", out, into) for name, out, into in linears),
+        *(run(f"{block}{name}.bias", "F32", out) for name, out, _ in linears),
+        *(run(name, "F32", hidden) for name in norms),
+    )
+
+
+def bloom(layers: int, hidden: int) -> tuple[TensorRun, ...]:
+    block = f"h.{{0..{layers - 1}}}."
+    linears = [
+        ("self_attention.query_key_value", 3 * hidden, hidden),
+        ("self_attention.dense", hidden, hidden),
+        ("mlp.dense_h_to_4h", 4 * hidden, hidden),
+        ("mlp.dense_4h_to_h", hidden, 4 * hidden),
+    ]
+    norms = (f"{block}input_layernorm", f"{block}post_attention_layernorm", "ln_f", "ln_e")
+    return (
+        run("word_embeddings.weight", "BF16", 250880, hidden),
+        *(run(f"{block}{name}.weight", "BF16", out, into) for name, out, into in linears),
+        *(run(f"{block}{name}.bias", "BF16", out) for name, out, _ in linears),
+        *(run(f"{name}.{part}", "BF16", hidden) for name in norms for part in ("weight", "bias")),
+    )
+
+
+H = 768
+
+
+@pytest.mark.parametrize(
+    ("tensors", "published"),
+    # huggingface.js, parse-safetensors-metadata.spec.ts: bert-base-uncased, roberta-base with its
+    # 514 stored positions, bloom.
+    [
+        (
+            (
+                *bert(12, H, 4 * H),
+                *(run(f"embeddings.{n}.weight", "F32", n, H) for n in (30522, 512, 2)),
+                *(run(f"norm.{n}", "F32", H) for n in range(4)),
+                *(run(f"dense.{n}.weight", "F32", H, H) for n in range(2)),
+                *(run(f"dense.{n}.bias", "F32", H) for n in range(2)),
+                run("cls.predictions.bias", "F32", 30522),
+                run("cls.seq_relationship.weight", "F32", 2, H),
+                run("cls.seq_relationship.bias", "F32", 2),
+            ),
+            {"F32": 110_106_428},
+        ),
+        (
+            (
+                *bert(12, H, 4 * H),
+                *(run(f"embeddings.{n}.weight", "F32", n, H) for n in (50265, 514, 1)),
+                *(run(f"norm.{n}", "F32", H) for n in range(4)),
+                run("lm_head.dense.weight", "F32", H, H),
+                run("lm_head.dense.bias", "F32", H),
+                run("lm_head.bias", "F32", 50265),
+                run("embeddings.position_ids", "I64", 1, 514),
+            ),
+            {"F32": 124_697_433, "I64": 514},
+        ),
+        (bloom(70, 14336), {"BF16": 176_247_271_424}),
+    ],
+    ids=["bert-base-uncased", "roberta-base", "bloom"],
+)
+def test_published_plain_checkpoints(
+    tensors: tuple[TensorRun, ...], published: Mapping[str, int]
+) -> None:
+    found = pack(*tensors)
+    counts = {
+        dtype: parameters(tuple(one for one in tensors if one.dtype == dtype), found)
+        for dtype in {one.dtype for one in tensors}
+    }
+    assert counts == published
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 40) | st.floats() | st.text(max_size=4),
     lambda inner: (

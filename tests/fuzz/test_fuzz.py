@@ -14,12 +14,14 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hfmem.answer import answer, question
+from hfmem.checkpoint import gguf, torch_file
 from hfmem.checkpoint.safetensors import header_length, parse_header
 from hfmem.checkpoint.snapshot import Snapshot
 from hfmem.checkpoint.strict_json import loads
@@ -93,6 +95,37 @@ def check_header(raw: bytes) -> None:
     never_surprised(lambda: header_length(struct.pack("<Q", len(raw)), file="f", file_bytes=100))
 
 
+def string(text: str) -> bytes:
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
+# Three keys and two tensors: the smallest file that holds one of everything.
+GGUF = b"".join(
+    (
+        b"GGUF",
+        struct.pack("<IQQ", 3, 2, 3),
+        string("general.architecture") + struct.pack("<I", 8) + string("llama"),
+        string("llama.block_count") + struct.pack("<II", 4, 2),
+        string("t") + struct.pack("<IIQ", 9, 8, 2) + string("a") + string("b"),
+        string("blk.0.attn_q.weight") + struct.pack("<IQQIQ", 2, 32, 4, 1, 0),
+        string("blk.1.attn_q.weight") + struct.pack("<IQQIQ", 2, 32, 4, 1, 256),
+        bytes(64),
+    )
+)
+TORCH = [
+    path.read_bytes()
+    for path in (Path(__file__).parents[1] / "checkpoint" / "torch_saved").iterdir()
+]
+
+
+def check_gguf(raw: bytes) -> None:
+    never_surprised(lambda: gguf.parse_header(raw, file="f", file_bytes=len(raw) + 512))
+
+
+def check_torch(raw: bytes) -> None:
+    never_surprised(lambda: torch_file.parse_file(raw, file="f"))
+
+
 def check_json(raw: bytes) -> None:
     never_surprised(lambda: loads(raw, what="f", error=InvalidValueError))
 
@@ -133,6 +166,11 @@ def check_answer(snapshot: Snapshot, edits: list[tuple[int, object]], ctx: int) 
 
 CHECKS = {
     "header": (check_header, st.tuples(st.binary(max_size=400) | mutated(HEADER))),
+    "gguf": (check_gguf, st.tuples(st.binary(max_size=400) | mutated(GGUF))),
+    "torch": (
+        check_torch,
+        st.tuples(st.binary(max_size=400) | st.sampled_from(TORCH).flatmap(mutated)),
+    ),
     "json": (
         check_json,
         st.tuples(st.binary(max_size=200) | hostile.map(lambda x: json.dumps(x).encode())),

@@ -45,7 +45,6 @@ SHARDS = {
     for number in (1, 2)
 }
 INDEX = {"model.safetensors.index.json": b"{}"}
-ADAPTER = json.dumps({"base_model_name_or_path": "org/base"}).encode()
 CHANGED = "f" * 40
 
 
@@ -227,12 +226,9 @@ def test_a_token_that_no_header_carries_is_not_repeated(token: str) -> None:
     ("files", "error", "words"),
     [
         ({"README.md": b"x"}, NoWeightsError, "neither"),
-        ({"model.gguf": b"GGUF"}, NoWeightsError, "gguf"),
-        (
-            {"adapter_config.json": ADAPTER, "adapter_model.safetensors": ONE},
-            NoWeightsError,
-            "adapter",
-        ),
+        ({"model.gguf": b"GGUF"}, MalformedHeaderError, "ends within its header"),
+        ({"pytorch_model.bin": b"x"}, NoWeightsError, "neither a zip archive"),
+        ({"tf_model.h5": b"x"}, NoWeightsError, "are h5"),
         ({"config.json": b"[]", "model.safetensors": ONE}, InvalidValueError, "object"),
         ({"config.json": b'{"a": NaN}', "model.safetensors": ONE}, InvalidValueError, "NaN"),
         ({"config.json": b'{"a": 1, "a": 2}'}, InvalidValueError, "twice"),

@@ -145,6 +145,8 @@ def test_a_file_that_is_not_there(text: str) -> None:
         ("model.safetensors", "safetensors"),
         ("model-Q4_K_M.gguf", "gguf"),
         ("MODEL.GGUF", "gguf"),
+        ("pytorch_model.bin", "torch"),
+        ("consolidated.00.pth", "torch"),
     ],
 )
 def test_files(name: str, kind: RefKind) -> None:

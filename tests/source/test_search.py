@@ -1,0 +1,78 @@
+"""Models that the Hub lists, asked through huggingface_hub's own listing."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from huggingface_hub import constants
+
+from hfmem.errors import HubUnavailableError, ModelNotFoundError, OfflineError, UsageError
+from hfmem.source.search import Query, models
+from tests.loopback import LoopbackHub, Reply, refuse
+
+
+def listing(*names: object) -> Reply:
+    return Reply(body=json.dumps([{"id": name, "modelId": name} for name in names]).encode())
+
+
+def test_what_is_asked(loopback: LoopbackHub) -> None:
+    loopback.fault(r"/api/models\?", listing("org/b", "org/a", "org/b"))
+    query = Query(author="org", search="text", filters=("gguf", "license:mit"), limit=10)
+    assert models(query) == ("org/b", "org/a")
+    asked = parse_qs(urlsplit(loopback.requests[0].path).query)
+    assert asked["author"] == ["org"]
+    assert asked["search"] == ["text"]
+    assert asked["filter"] == ["gguf", "license:mit"]
+
+
+def test_the_limit_holds_whatever_comes(loopback: LoopbackHub) -> None:
+    loopback.fault(r"/api/models\?", listing(*(f"org/m{number}" for number in range(50))))
+    assert models(Query(author="org", limit=2)) == ("org/m0", "org/m1")
+
+
+def test_names_that_are_none_are_left_out(loopback: LoopbackHub) -> None:
+    loopback.fault(r"/api/models\?", listing("../x", "org/a", "a\x1bb", "org/b/c", ""))
+    assert models(Query(author="org")) == ("org/a",)
+
+
+def test_a_collection(loopback: LoopbackHub) -> None:
+    items = [
+        {"_id": "1", "id": "org/a", "type": "model", "position": 0},
+        {"_id": "2", "id": "org/data", "type": "dataset", "position": 1},
+        {"_id": "3", "id": "org/b", "type": "model", "position": 2},
+    ]
+    collection = {
+        **{"slug": "org/x-1", "title": "x", "owner": {}, "items": items, "position": 0},
+        **{"lastUpdated": "2026-01-01T00:00:00.000Z", "private": False, "theme": "blue"},
+        **{"upvotes": 0, "description": None},
+    }
+    loopback.fault("/api/collections/", Reply(body=json.dumps(collection).encode()))
+    assert models(Query(collection="org/x-1")) == ("org/a", "org/b")
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (listing(), ModelNotFoundError),
+        (refuse(400, message="no such filter"), HubUnavailableError),
+        (Reply(body=b"<html>"), HubUnavailableError),
+        (Reply(body=b"[1, 2]"), HubUnavailableError),
+        (Reply(body=b'[{"no": "id"}]'), HubUnavailableError),
+    ],
+)
+def test_what_is_no_listing(loopback: LoopbackHub, reply: Reply, error: type[Exception]) -> None:
+    loopback.fault(r"/api/models\?", reply)
+    with pytest.raises(error):
+        models(Query(author="org"))
+
+
+def test_refusals_before_anything_is_asked(
+    loopback: LoopbackHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="stands alone"):
+        models(Query(collection="org/x-1", author="org"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(OfflineError):
+        models(Query(author="org"))
