@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hfmem.dtypes import BITS, FLOATS, torch_name, width
+from hfmem.memory.packed_loading import expanded_bytes
 from hfmem.memory.term import Term, total
-from hfmem.model.weights import WeightRun
+from hfmem.model.weights import ADAPTER, WeightRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,47 +59,91 @@ def loaded_dtype(weight: WeightRun, *, dtype: str, model_type: str | None) -> st
     return dtype
 
 
-def loaded_bytes(weight: WeightRun, *, dtype: str, model_type: str | None) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expansion:
+    """Packed weights turned into a float type."""
+
+    width: int
+    """Bytes of an element then."""
+    keeps_scales: bool
+    """Whether scales and zero points stay beside them."""
+
+
+def loaded_bytes(
+    weight: WeightRun, *, dtype: str, model_type: str | None, expansion: Expansion | None = None
+) -> int:
     """Bytes of a run on the device; 0 for what is not loaded."""
     if not weight.loaded:
         return 0
+    if weight.module == ADAPTER:
+        return weight.run.elements * weight.run.count * width("F32")
+    if expansion is not None:
+        size = expanded_bytes(weight, width=expansion.width, keeps_scales=expansion.keeps_scales)
+        if size is not None:
+            return size
     target = loaded_dtype(weight, dtype=dtype, model_type=model_type)
     if target == weight.run.dtype or target not in BITS:
         return weight.run.total_bytes
     return weight.run.elements * weight.run.count * width(target)
 
 
-def weights(runs: Iterable[WeightRun], *, dtype: str, model_type: str | None) -> Term:
-    """All weights on one device, by component.
+def weights(
+    runs: Iterable[WeightRun],
+    *,
+    dtype: str,
+    model_type: str | None,
+    expansion: Expansion | None = None,
+) -> Term:
+    """All weights on one device, by component; those of a pipeline by its parts.
 
     LLaVA-Video-72B in bf16: 73,180,522,016 parameters of 2 bytes are 146,361,044,032 bytes.
     """
     sizes: dict[str, int] = {}
     stored: dict[str, int] = {}
+    scales: dict[str, int] = {}
     dropped = 0
     for weight in runs:
-        size = loaded_bytes(weight, dtype=dtype, model_type=model_type)
+        size = loaded_bytes(weight, dtype=dtype, model_type=model_type, expansion=expansion)
         if not weight.loaded:
             dropped += weight.run.total_bytes
             continue
-        sizes[weight.component] = sizes.get(weight.component, 0) + size
-        stored[weight.component] = stored.get(weight.component, 0) + weight.run.total_bytes
+        name = weight.module or weight.component
+        sizes[name] = sizes.get(name, 0) + size
+        stored[name] = stored.get(name, 0) + weight.run.total_bytes
+        if weight.role in ("scale", "zero_point", "bookkeeping"):
+            scales[name] = scales.get(name, 0) + size
     parts = tuple(
         Term(
             name=name,
             bytes=size,
             basis="exact",
-            because=_because(size, stored[name], dtype),
+            because=_because(size, stored[name], dtype, expanded=expansion is not None),
+            parts=_apart(size, scales.get(name, 0)),
         )
         for name, size in sorted(sizes.items(), key=lambda item: -item[1])
     )
-    why = "sum over the tensors of the safetensors headers"
+    why = "sum over the tensors of the files' headers"
     if dropped:
         why += f"; {dropped:,} bytes that are stored are not loaded"
     return total("weights", parts, because=why)
 
 
-def _because(size: int, stored: int, dtype: str) -> str:
+def _apart(size: int, scales: int) -> tuple[Term, ...]:
+    """Packed weights and what serves them, where there is anything of the latter."""
+    if not scales:
+        return ()
+    parts = (
+        ("tensors", size - scales, "packed and plain weights"),
+        ("scales", scales, "scales, zero points and bookkeeping of packed weights"),
+    )
+    return tuple(
+        Term(name=name, bytes=part, basis="exact", because=f"{part:,} bytes of {what}")
+        for name, part, what in parts
+    )
+
+
+def _because(size: int, stored: int, dtype: str, *, expanded: bool) -> str:
     if size == stored:
         return f"{stored:,} bytes as stored"
-    return f"{stored:,} bytes as stored, cast to {torch_name(dtype)}: {size:,} bytes"
+    how = "expanded" if expanded else "cast"
+    return f"{stored:,} bytes as stored, {how} to {torch_name(dtype)}: {size:,} bytes"
