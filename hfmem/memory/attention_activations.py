@@ -149,13 +149,21 @@ def _kernel_parts(shape: Attention, step: Step, *, masked: bool) -> tuple[Part, 
         "repeat_kv to all heads",
     )
     if step.attention == "eager":
-        return (repeated, _eager_scores(shape, step))
+        copied = (
+            shape.heads + shape.kv_heads if shape.eager_scores == "fp32_product" else 0
+        ) * shape.head_dim
+        floats = part("fp32 query and keys", step.rows, copied, 4, "before the product")
+        return (repeated, _eager_scores(shape, step), floats)
     fused = (output, part("log-sum-exp", step.rows, shape.heads, 4, "one a query and head"))
     if step.attention == "flash":
         return fused
     mask = part(
         "attention mask", step.pairs if masked else 0, 1, step.width, "as the kernel takes it"
     )
+    if shape.position_bias:
+        # models/t5/modeling_t5.py: compute_bias; sdpa_attention.py: create_position_bias_mask.
+        bias = part("position bias", step.pairs, 4 * shape.heads, step.width, "and as the mask")
+        return (*fused, bias)
     if _needs_math(shape, step):
         return _math_parts(shape, step, mask=mask, masked=masked)
     # use_gqa_in_sdpa: K and V are repeated where there is a mask, or above head size 256.
@@ -180,8 +188,12 @@ def _eager_scores(shape: Attention, step: Step) -> Part:
     Scores in the model's dtype, their fp32 copy and the fp32 result: 10 bytes a score in bf16.
     """
     match shape.eager_scores:
-        case "fp32":
+        case "fp32" | "fp32_product":
             copies, each, pairs = 1, 8 if step.width == 4 else step.width + 8, step.pairs
+        case "fp32_two":
+            copies, each, pairs = 1, 2 * step.width + 8, step.pairs
+        case "fp32_three":
+            copies, each, pairs = 1, 3 * step.width + 8, step.pairs
         case "twice":
             copies, each, pairs = 2, step.width, step.pairs
         case "sinks":

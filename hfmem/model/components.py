@@ -52,6 +52,7 @@ _WRAPPERS = (
 )
 
 _RULES: tuple[tuple[Component, str], ...] = (
+    ("adapter", r"^adapter/"),
     # PEFT 0.21 names its parameters after their method.
     ("adapter", r"lora_(?:[ABE]|embedding_[AB]|magnitude_vector)(?:\.|$)"),
     ("adapter", _segment("ia3_l", "vera_lambda_[bd]", "prompt_embeddings", "prompt_encoder")),

@@ -32,6 +32,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "num_attention_heads": ("n_head", "n_heads", "num_heads", "decoder_attention_heads"),
     "num_key_value_heads": (
         "n_head_kv",
+        "n_kv_heads",
         "num_kv_heads",
         "multi_query_group_num",
         "num_attention_groups",

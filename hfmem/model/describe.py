@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from hfmem.checkpoint.gguf import GGUF_DOCUMENT
+from hfmem.checkpoint.kv_scheme import kv_scheme
 from hfmem.checkpoint.packed import Packing, packing
 from hfmem.checkpoint.snapshot import Checkpoint, Note, Snapshot
 from hfmem.checkpoint.tensor import total_bytes
 from hfmem.dtypes import FLOATS, from_name
-from hfmem.errors import UnsupportedArchitectureError
+from hfmem.errors import MissingKeyError, UnsupportedArchitectureError
 from hfmem.model.architectures import Decoder, layers
 from hfmem.model.components import ComponentRun, split
 from hfmem.model.config import Config, read, text_section
 from hfmem.model.declared import declared_tensors, logical_tensors
 from hfmem.model.forward import ForwardPass, forward_pass
+from hfmem.model.gguf import describe_gguf
 from hfmem.model.model import Model
 from hfmem.model.parameters import count_parameters, held_once, routing
-from hfmem.model.weights import WeightRun
+from hfmem.model.unpacked import unpacked
+from hfmem.model.weights import WeightRun, module_of
 from hfmem.model.witnesses import confirmed
 from hfmem.units import gib
 
@@ -32,15 +36,24 @@ def describe(snapshot: Snapshot) -> Model:
     A folder with only config.json gets the tensors that its configuration declares, where that is
     exact. Raises ConfigError and UnsupportedArchitectureError.
     """
+    keys = snapshot.documents.get(GGUF_DOCUMENT)
+    if keys is not None and snapshot.checkpoint is not None:
+        return describe_gguf(snapshot, snapshot.checkpoint, keys)
     config = read(snapshot.config or {})
     notes = list(snapshot.notes)
     checkpoint = snapshot.checkpoint or _declared(config, notes)
-    decoder = _no_decoder() if snapshot.config is None else _decoder(config, checkpoint)
+    pipeline = _pipeline(snapshot)
+    if snapshot.config is None:
+        decoder = _no_decoder(_NO_CONFIG if pipeline is None else _PIPELINE)
+    else:
+        decoder = _decoder(config, checkpoint)
     weights = None
     parameters = None
+    method = None
     if checkpoint is not None:
         packed = packing(checkpoint.tensors, config=snapshot.config, documents=snapshot.documents)
         notes.extend(packed.notes)
+        method = packed.method
         runs = split(checkpoint.tensors, decoder_layers=len(decoder.layers) or None)
         tied = decoder.text.flag("tie_word_embeddings")
         weights = _weights(runs, packed, tied=tied)
@@ -50,17 +63,24 @@ def describe(snapshot: Snapshot) -> Model:
         parameters = count_parameters(
             runs, routing=routing(config), tied=tied, logical=packed.logical
         )
+    dtype = _dtype(config, checkpoint, notes)
     return Model(
         name=snapshot.model,
         revision=snapshot.revision,
         source=snapshot.source,
         model_type=config.model_type,
-        class_name=next(iter(config.text_list("architectures") or ()), None),
-        dtype=_dtype(config, checkpoint, notes),
+        class_name=next(iter(config.text_list("architectures") or ()), pipeline),
+        dtype=dtype,
         decoder=decoder,
-        cache_known=snapshot.config is not None,
+        cache_known=snapshot.config is not None or pipeline is not None,
         forward=_forward(decoder),
         weights=weights,
+        unpacked=unpacked(config, weights, layers=len(decoder.layers) or None, dtype=dtype)
+        if weights is not None
+        else None,
+        pipeline=pipeline,
+        quantization=method,
+        kv_scheme=kv_scheme(snapshot.config, snapshot.documents),
         parameters=parameters,
         checkpoint_bytes=total_bytes(checkpoint.tensors) if checkpoint else None,
         loaded_files=checkpoint.files if checkpoint else (),
@@ -92,21 +112,19 @@ def _compared(config: Config, weights: tuple[WeightRun, ...]) -> tuple[Note, ...
 def _declared(config: Config, notes: list[Note]) -> Checkpoint | None:
     """What the configuration declares, for a snapshot without files."""
     tensors = declared_tensors(config)
+    unread = any(note.code == "unread_weights" for note in notes)
     if tensors is None:
         notes.append(
             Note(
                 code="weights_unknown",
-                message="There are no weight files, and config.json does not declare every shape: "
-                "the weights are unknown.",
+                message=("" if unread else "There are no weight files. ")
+                + "config.json does not declare every shape: the weights are unknown.",
             )
         )
         return None
-    notes.append(
-        Note(
-            code="weights_from_config",
-            message="There are no weight files: the tensors are those that config.json declares.",
-        )
-    )
+    why = "" if unread else "There are no weight files: "
+    message = f"{why}the tensors are those that config.json declares."
+    notes.append(Note(code="weights_from_config", message=message[0].upper() + message[1:]))
     return Checkpoint(files=(), tensors=tensors, metadata={})
 
 
@@ -123,7 +141,26 @@ def _decoder(config: Config, checkpoint: Checkpoint | None) -> Decoder:
         ) from error
 
 
-def _no_decoder() -> Decoder:
+_NO_CONFIG = Note(
+    code="no_config", message="There is no config.json: cache and activations are unknown."
+)
+_PIPELINE = Note(
+    code="no_cache",
+    message="A diffusers pipeline keeps no KV cache; what its denoiser and VAE compute with "
+    "depends on the size of the picture and is not estimated.",
+)
+
+
+def _pipeline(snapshot: Snapshot) -> str | None:
+    """The class that model_index.json names, where there is no model beside it."""
+    index = snapshot.documents.get("model_index.json")
+    if index is None or snapshot.config is not None:
+        return None
+    name = index.get("_class_name")
+    return name if isinstance(name, str) and name.isidentifier() else "DiffusionPipeline"
+
+
+def _no_decoder(note: Note) -> Decoder:
     """Stands for a decoder that nothing tells of: a weight file without its configuration."""
     return Decoder(
         layers=(),
@@ -137,12 +174,7 @@ def _no_decoder() -> Decoder:
         vocab_size=None,
         resolved_by="generic",
         source="there is no configuration",
-        notes=(
-            Note(
-                code="no_config",
-                message="There is no config.json: cache and activations are unknown.",
-            ),
-        ),
+        notes=(note,),
     )
 
 
@@ -155,6 +187,9 @@ def _weights(runs: Iterable[ComponentRun], packed: Packing, *, tied: bool) -> tu
             component=item.component,
             logical=packed.logical(item.run),
             packed=packed.is_packed(item.run),
+            format=packed.stored(item.run).format,
+            role=packed.stored(item.run).role,
+            module=module_of(item.run.name),
             loaded=item.component != "draft"
             and id(item) in once
             and not _BUFFERS.search(item.run.name),
@@ -187,4 +222,8 @@ def _dtype(config: Config, checkpoint: Checkpoint | None, notes: list[Note]) -> 
 
 
 def _forward(decoder: Decoder) -> ForwardPass | None:
-    return forward_pass(decoder.text, decoder.layers) if decoder.layers else None
+    """None too where the configuration lacks a size that only the activations need."""
+    try:
+        return forward_pass(decoder.text, decoder.layers) if decoder.layers else None
+    except MissingKeyError:
+        return None

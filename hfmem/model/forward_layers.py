@@ -15,6 +15,7 @@ from hfmem.model.forward_shapes import (
     Stored,
 )
 from hfmem.model.layers import (
+    CrossAttention,
     FullAttention,
     LatentAttention,
     Layer,
@@ -35,8 +36,18 @@ def layer_shape(config: Config, family: Family, layer: Layer, index: int) -> Lay
     Raises UnknownLayerError where its code is not described, and MissingKeyError or
     InvalidValueError where the configuration lacks a size or gives nonsense.
     """
+    if "seq2seq" in family.flags and len(layer) == 2 and isinstance(layer[1], CrossAttention):
+        # Cross-attention reads keys that the encoder's output gave once; the MLP is larger.
+        layer = layer[:1]
     if len(layer) != 1:
         raise UnknownLayerError
+    if "crossing" in family.flags and isinstance(layer[0], CrossAttention):
+        return LayerShape(
+            mixer=None,
+            feed_forward=_feed_forward(config, family, sparse=False),
+            parallel_mlp=None,
+            stored=Stored(key=0, value=0),
+        )
     mixer, stored = _mixer(config, family, layer, index)
     if "nemotron_h" in family.flags:
         # A layer is attention, a Mamba mixer, an MLP or experts, and nothing beside it.
@@ -98,6 +109,10 @@ def _mixer(
             return _recurrent(config, family), stored
         case NoCache() if "nemotron_h" in family.flags:
             return None, Stored(key=0, value=0)
+        case NoCache() if "encoder" in family.flags:
+            dim = config.integer_or_none("head_dim") or config.integer("hidden_size") // heads
+            shape = _attention(config, family, heads, heads, (dim, dim), None)
+            return shape, Stored(key=0, value=0)
         case _:
             raise UnknownLayerError
 
@@ -128,6 +143,7 @@ def _attention(
         fused_qkv=family.fused_qkv,
         broadcast_kv=falcon and kv_heads != heads,
         eager_scores=family.eager_scores,
+        position_bias="position_bias" in family.flags,
     )
 
 
@@ -175,7 +191,7 @@ def _recurrent(config: Config, family: Family) -> GatedDelta | Mamba2:
 def _feed_forward(config: Config, family: Family, *, sparse: bool) -> Mlp | Experts:
     if sparse:
         return _experts(config, family)
-    for key in ("intermediate_size", "ffn_hidden_size"):
+    for key in ("intermediate_size", "ffn_hidden_size", "hidden_dim"):
         width = config.integer_or_none(key)
         if width is not None:
             return _mlp(config, family, width)
@@ -185,11 +201,19 @@ def _feed_forward(config: Config, family: Family, *, sparse: bool) -> Mlp | Expe
 
 
 def _mlp(config: Config, family: Family, width: int) -> Mlp:
-    return Mlp(width=width, form=family.mlp, activation_copies=_activation_copies(config, family))
+    # T5 1.1 says "gated-gelu", the first T5 "relu".
+    gated = (config.text("feed_forward_proj") or "").startswith("gated-")
+    form = "gated" if gated else family.mlp
+    return Mlp(width=width, form=form, activation_copies=_activation_copies(config, family))
 
 
 def _activation_copies(config: Config, family: Family) -> int:
+    if family.activation_copies is not None:
+        return family.activation_copies
     name = config.text(family.activation) or config.text("hidden_activation") or "silu"
+    if family.activation == "feed_forward_proj":
+        # models/t5/configuration_t5.py: "gated-gelu" takes gelu_new.
+        name = {"gated-gelu": "gelu_new"}.get(name, name.removeprefix("gated-"))
     # Gemma 1 configurations say gelu; the class reads hidden_activation and falls back to tanh.
     copies = ACTIVATION_COPIES.get(name)
     if copies is None:

@@ -18,10 +18,14 @@ Rotary = Literal["none", "model", "fp32_tables", "fp32"]
 """How query and keys are rotated: in the model's dtype; in fp32 because cosine and sine are (OLMo
 2); in fp32 from copies of query and keys (Cohere)."""
 
-EagerScores = Literal["fp32", "twice", "sinks", "returned"]
+EagerScores = Literal[
+    "fp32", "fp32_product", "fp32_two", "fp32_three", "twice", "sinks", "returned"
+]
 """What eager attention holds of its scores.
 
-fp32: once in the model's dtype, their fp32 copy and the fp32 softmax. twice: two copies in the
+fp32: once in the model's dtype, their fp32 copy and the fp32 softmax; fp32_two and fp32_three: two
+and three in the model's dtype beside both (MPT, BLOOM); fp32_product: query and keys are copied to
+fp32 too (GPT-J, GPT-Neo). twice: two copies in the
 model's dtype (GPT-2). sinks: three, with one more score a query (gpt-oss). returned: three, and the
 previous layer's, which the model's loop still holds (Falcon).
 """
@@ -66,6 +70,8 @@ class Attention:
     broadcast_kv: bool = False
     """K and V go to sdpa with fewer heads than Q and no ``enable_gqa``: only the math kernel."""
     eager_scores: EagerScores = "fp32"
+    position_bias: bool = False
+    """A bias a head and a pair of tokens instead of positions (T5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hfmem.checkpoint.gguf_files import GgufListing
 from hfmem.checkpoint.snapshot import Note, SourceName
 from hfmem.model.architectures import Decoder
 from hfmem.model.forward import ForwardPass
@@ -32,7 +33,20 @@ class Model:
     weights: tuple[WeightRun, ...] | None
     """The checkpoint's tensors, classified; None where neither files nor configuration tell
     them."""
+    unpacked: tuple[WeightRun, ...] | None = None
+    """The tensors as they were before any packing: ``weights`` itself where nothing is packed, the
+    declared ones where they are known, else None."""
+    pipeline: str | None = None
+    """The class of a diffusers pipeline, whose weights are its components'; None for a model."""
+    quantization: str | None = None
+    """``quant_method`` of a packed checkpoint, as written."""
+    kv_scheme: str | None = None
+    """The type that a quantized checkpoint asks for its KV cache: ``fp8``, ``nvfp4``."""
     parameters: Parameters | None
+    gguf_architecture: str | None = None
+    """``general.architecture`` of a GGUF file; None for other formats."""
+    gguf_listing: GgufListing | None = None
+    """What the repository of a GGUF file offers; None for other formats."""
     checkpoint_bytes: int | None
     loaded_files: tuple[str, ...]
     notes: tuple[Note, ...]

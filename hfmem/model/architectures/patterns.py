@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hfmem.errors import InvalidValueError
+from hfmem.errors import InvalidValueError, UnsupportedArchitectureError
 from hfmem.model.config import MAX_LAYERS, Config
 
 Pattern = Callable[[Config, int], Sequence[str]]
@@ -108,9 +108,34 @@ def from_max_window_layers(config: Config, count: int) -> list[str]:
 def conventional(config: Config, count: int) -> Sequence[str]:
     """For a type without an entry: a period of windows, a switch for them, or a bare window."""
     if not config.integer_or_none("sliding_window"):
-        return bare_window(config, count)
+        return _chunked_beside_full(config, count)
     if config.value("use_sliding_window") is not None:
         return from_max_window_layers(config, count)
-    if isinstance(config.value("sliding_window_pattern"), int):
+    pattern = config.value("sliding_window_pattern")
+    if isinstance(pattern, int):
         return last_of_period(0, key="sliding_window_pattern")(config, count)
+    if pattern is not None:
+        return _lettered(config, pattern, count)
+    return bare_window(config, count)
+
+
+_LETTERS = {"L": SLIDING, "S": SLIDING, "G": FULL, "F": FULL}
+
+
+def _lettered(config: Config, pattern: object, count: int) -> list[str]:
+    """EXAONE 4's ``LLLG``: three local layers and a global one, over and over."""
+    letters = pattern if isinstance(pattern, str) else ""
+    if not letters or not set(letters) <= set(_LETTERS):
+        raise UnsupportedArchitectureError(
+            f"{config.where}: sliding_window_pattern is no period and no string of L and G.",
+            hint="Which layers slide is not known; the weights can still be sized.",
+        )
+    return [_LETTERS[letters[index % len(letters)]] for index in range(count)]
+
+
+def _chunked_beside_full(config: Config, count: int) -> list[str]:
+    """Llama 4's ``no_rope_layers``: 1 is a chunked layer, 0 a full one."""
+    rotated = config.integer_list("no_rope_layers", high=1)
+    if rotated and len(rotated) >= count and config.integer_or_none("attention_chunk_size"):
+        return [CHUNKED if layer else FULL for layer in rotated[:count]]
     return bare_window(config, count)

@@ -159,7 +159,9 @@ _STRANGE = re.compile(
     r"|full_att(n|ention)_i|attn_layer|attn_type|layer_group_size|block_types|block_configs"
     # Keys and values that are compressed, selected or shared.
     r"|kv_lora_rank|compress|index_(head|topk)|num_kv_shared|kv_source|use_cla|yoco"
-    r"|cross_attention_layers",
+    r"|cross_attention_layers"
+    # Windows in some layers, told by a key of the family's own.
+    r"|global_att|local_att|attention_types|swa_|_swa$",
     re.IGNORECASE,
 )
 _CONVENTION = (
@@ -190,7 +192,41 @@ def by_convention(text: Config) -> tuple[Layer, ...]:
             raise _unsupported(text, f"{text.where} has no {key}")
     if text.flag("is_encoder_decoder"):
         raise _unsupported(text, "it is an encoder-decoder that is not in the table")
-    return _CONVENTIONAL(text)
+    return _per_layer(_one_spelling(text))
+
+
+def _one_spelling(text: Config) -> Config:
+    """``multi_query`` (GPT-BigCode) and ``attn_config.kv_n_heads`` (MPT, DBRX) as
+    ``num_key_value_heads``."""
+    if text.value("num_key_value_heads") is not None:
+        return text
+    nested = text.value("attn_config")
+    said = nested.get("kv_n_heads") if isinstance(nested, Mapping) else None
+    if said is None and text.flag("multi_query"):
+        said = 1
+    return text if said is None else text.with_values({"num_key_value_heads": said})
+
+
+_MAX_SORTS = 64
+"""Sorts of layers in one model; a list of more different heads is an attack or a mistake."""
+
+
+def _per_layer(text: Config) -> tuple[Layer, ...]:
+    """The layers, each with its own heads where ``num_key_value_heads`` is a list (OpenELM,
+    DeciLM)."""
+    if not isinstance(text.value("num_key_value_heads"), list | tuple):
+        return _CONVENTIONAL(text)
+    each = text.integer_list("num_key_value_heads", low=1) or ()
+    if len(set(each)) > _MAX_SORTS:
+        raise text.invalid("num_key_value_heads", each, f"at most {_MAX_SORTS} different numbers")
+    built = {
+        heads: _CONVENTIONAL(text.with_values({"num_key_value_heads": heads}))
+        for heads in sorted(set(each))
+    }
+    count = len(next(iter(built.values()), ()))
+    if len(each) < count or not each:
+        raise text.invalid("num_key_value_heads", each, f"a list of {count:,}, one a layer")
+    return tuple(built[heads][index] for index, heads in enumerate(each[:count]))
 
 
 _OWN_SHAPES: Mapping[str | None, str] = {

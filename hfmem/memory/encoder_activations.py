@@ -1,0 +1,69 @@
+"""What the encoders of pictures and sound hold, when they hold most; the decoder has not begun.
+
+Instants of a pass: an MLP, a rotation in fp32, the projector. The largest counts. LLaVA-Video-72B,
+64 frames of 729 patches, bf16: 46,656 × 2 bytes × (28 × 1,152 + 2 × 4,304), the 26
+kept states among the 28, and 56,623,104 bytes of pixels: 3,869,724,672.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hfmem.memory.term import Term, total
+from hfmem.model.media import EncoderPass
+from hfmem.model.vision_towers import rotary_residents
+
+
+def encoder_activations(
+    passes: Iterable[EncoderPass], *, batch: int, dtype_bytes: int
+) -> Term | None:
+    """The largest pass over the pictures or the sound of ``batch`` sequences; None without one."""
+    terms = [_one(each, batch=batch, dtype_bytes=dtype_bytes) for each in passes]
+    return max(terms, key=lambda term: term.bytes, default=None)
+
+
+def _one(run: EncoderPass, *, batch: int, dtype_bytes: int) -> Term:
+    rows = run.positions * batch
+    # The embeddings and the layer input are kept states already where all states are kept.
+    wide = run.residents + max(0, run.kept_states - 2)
+    mlp = rows * dtype_bytes * (wide * run.hidden + run.inner)
+    rotary = rows * (dtype_bytes * rotary_residents() * run.hidden + 4 * run.rotary_elements)
+    kept = run.kept_states + 1 if run.projected_beside_states else 1
+    projector = rows * dtype_bytes * (kept * run.hidden + 2 * run.projected)
+    instants = [
+        (
+            mlp,
+            f"{rows:,} positions × {dtype_bytes} bytes × ({wide} × {run.hidden:,} + {run.inner:,})",
+        ),
+        (
+            rotary if run.rotary_elements else 0,
+            f"{rows:,} positions × ({rotary_residents()} × {run.hidden:,} × {dtype_bytes} bytes + "
+            f"{run.rotary_elements:,} × 4 bytes)",
+        ),
+        (
+            projector if run.projected else 0,
+            f"{rows:,} positions × {dtype_bytes} bytes × ({kept} × {run.hidden:,} + "
+            f"2 × {run.projected:,})",
+        ),
+    ]
+    size, because = max(instants)
+    parts = [
+        Term(name="encoder layer", bytes=size, basis="derived", because=because),
+        Term(
+            name="pixel or sound values",
+            bytes=batch * run.values * dtype_bytes,
+            basis="derived",
+            because=f"{batch} × {run.values:,} values × {dtype_bytes} bytes",
+        ),
+        Term(
+            name="attention mask",
+            bytes=batch * run.mask_pairs * dtype_bytes,
+            basis="derived",
+            because=f"{batch} × {run.mask_pairs:,} pairs × {dtype_bytes} bytes",
+        ),
+    ]
+    return total(
+        "activations",
+        [part for part in parts if part.bytes],
+        because=f"the {run.name} encoder's largest instant ({run.source})",
+    )
