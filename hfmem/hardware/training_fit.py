@@ -1,0 +1,204 @@
+"""Does a training run fit: the verdict, how far it could go, and the nearest change if not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from hfmem.errors import UsageError
+from hfmem.gpu import Gpu, GpuGroup
+from hfmem.memory.cards import class_of, device_of
+from hfmem.hardware.fit import TIGHT_PERCENT, Verdict
+from hfmem.memory.training import training_estimate
+from hfmem.memory.training_estimate import TRAINING_PARTS, TrainingEstimate
+from hfmem.memory.training_run import TrainingRun
+from hfmem.model.model import Model
+
+_MOST_BATCH, _MOST_TOKENS, _MOST_RANKS = 2**20, 2**24, 1024
+ZERO_STAGES = (0, 1, 2, 3)
+MFU = 0.4
+"""Share of the peak rate that a step is taken to reach: 0.35 to 0.55 is usual for dense models on
+datacenter cards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFit:
+    """The judgement on one group of GPUs."""
+
+    group: GpuGroup
+    verdict: Verdict | None
+    """None where a part is not known."""
+    decided_by: str | None
+    usable_bytes: int
+    """Of one GPU."""
+    per_gpu_bytes: int | None
+    headroom_bytes: int | None
+    """Of one GPU; negative when it does not fit."""
+    max_micro_batch: int | None
+    max_seq_len: int | None
+    advice: str = ""
+    """The nearest change that makes it fit."""
+    zero_ranks: tuple[tuple[int, int | None], ...] = ()
+    """Fewest GPUs by ZeRO stage, at this micro-batch on each; None where even 1,024 do not do."""
+    step_seconds: float | None = None
+    """One optimizer step at ``MFU`` of the peak rate; None where no rate is known."""
+
+    @property
+    def fits(self) -> bool:
+        """Fits; a tight fit is a fit."""
+        return self.verdict in ("fits", "tight")
+
+
+def judge_training(group: GpuGroup, *, model: Model, run: TrainingRun) -> TrainingFit:
+    """Whether a run fits on a group, and how far it could go.
+
+    The run is spread as it says; its GPUs must be those of the group. Need is monotone in the
+    micro-batch and in the tokens, so both limits are found by bisection.
+    """
+    asked = replace(run, device=device_of(group.gpu))
+    usable = max(0, group.gpu.usable_bytes - group.used_bytes)
+    gpu_class = class_of(group.gpu)
+
+    def need(changed: TrainingRun) -> int:
+        return training_estimate(model, changed, gpu_class).need_bytes
+
+    found = training_estimate(model, asked, gpu_class)
+    if found.unknown:
+        return _unknown(group, usable)
+    needed = found.need_bytes
+    peak = found.peak
+    fitting = needed <= usable
+    return TrainingFit(
+        group=group,
+        verdict=("fits" if needed * 100 <= usable * TIGHT_PERCENT else "tight")
+        if fitting
+        else "no",
+        decided_by=max(TRAINING_PARTS, key=lambda name: peak.part(name).bytes),
+        usable_bytes=usable,
+        per_gpu_bytes=needed,
+        headroom_bytes=usable - needed,
+        max_micro_batch=_most(lambda n: need(replace(asked, micro_batch=n)) <= usable, _MOST_BATCH),
+        max_seq_len=_most(
+            lambda n: need(replace(asked, seq_len=n)) <= usable,
+            model.decoder.max_context or _MOST_TOKENS,
+        ),
+        advice="" if fitting else _advice(asked, lambda changed: need(changed) <= usable),
+        zero_ranks=_zero_ranks(asked, lambda changed: need(changed) <= usable),
+        step_seconds=step_seconds(model, asked, found, group.gpu),
+    )
+
+
+def _unknown(group: GpuGroup, usable: int) -> TrainingFit:
+    return TrainingFit(
+        group=group,
+        verdict=None,
+        decided_by=None,
+        usable_bytes=usable,
+        per_gpu_bytes=None,
+        headroom_bytes=None,
+        max_micro_batch=None,
+        max_seq_len=None,
+    )
+
+
+def _most(holds: Callable[[int], bool], limit: int) -> int:
+    """The largest number up to ``limit`` for which it holds; 0 where not even 1 does."""
+    if not holds(1):
+        return 0
+    low, high = 1, 2
+    while high <= limit and holds(high):
+        low, high = high, high * 2
+    if high > limit:
+        high = limit + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def _advice(run: TrainingRun, holds: Callable[[TrainingRun], bool]) -> str:
+    """The first change, or else the first series of changes, after which a run fits."""
+    changes = tuple(_changes(run))
+    for words, change in changes:
+        if holds(change(run)):
+            return words
+    made: list[str] = []
+    for words, change in changes:
+        if words.startswith(("--method", "--zero")):
+            continue
+        run = change(run)
+        made.append(words)
+        if holds(run):
+            return " ".join(made)
+    for method in ("lora", "qlora"):
+        if holds(replace(run, method=method)):
+            return " ".join([*made, f"--method {method}"])
+    return ""
+
+
+def _changes(run: TrainingRun) -> Iterator[tuple[str, Callable[[TrainingRun], TrainingRun]]]:
+    """Single changes, the one that costs least first."""
+    if run.loss == "standard":
+        yield "--loss fused", lambda r: replace(r, loss="fused")
+    if run.checkpointing == "none":
+        yield "--gradient-checkpointing", lambda r: replace(r, checkpointing="full")
+    if run.micro_batch > 1:
+        yield (
+            f"--micro-batch 1 --grad-accum {run.micro_batch * run.grad_accum}",
+            lambda r: replace(r, micro_batch=1, grad_accum=r.micro_batch * r.grad_accum),
+        )
+    if run.optimizer == "adamw" and not run.adapted:
+        yield "--optimizer adamw-8bit", lambda r: replace(r, optimizer="adamw-8bit")
+    if run.parallel.dp > 1 and not run.parallel.zero and run.parallel.fsdp is None:
+        yield "--zero 3", lambda r: replace(r, parallel=replace(r.parallel, zero=3))
+    if run.method == "full":
+        yield "--method lora", lambda r: replace(r, method="lora")
+    if run.method in ("full", "lora", "dora") and run.precision != "fp32":
+        yield "--method qlora", lambda r: replace(r, method="qlora")
+
+
+def _zero_ranks(
+    run: TrainingRun, holds: Callable[[TrainingRun], bool]
+) -> tuple[tuple[int, int | None], ...]:
+    """The fewest data-parallel ranks of each stage, the micro-batch on each unchanged."""
+    if run.optimizer_in_backward or run.parallel.fsdp is not None:
+        return ()
+
+    def at(stage: int, ranks: int) -> bool:
+        layout = replace(run.parallel, dp=ranks, zero=stage, offload="none")
+        try:
+            return holds(replace(run, parallel=layout))
+        except UsageError:
+            return False
+
+    found: list[tuple[int, int | None]] = []
+    for stage in ZERO_STAGES:
+        if at(stage, 1):
+            found.append((stage, 1))
+        elif not at(stage, _MOST_RANKS):
+            found.append((stage, None))
+        else:
+            low, high = 1, _MOST_RANKS
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (low, middle) if at(stage, middle) else (middle, high)
+            found.append((stage, high))
+    each = run.parallel.tp * run.parallel.pp
+    return tuple((stage, None if ranks is None else ranks * each) for stage, ranks in found)
+
+
+def step_seconds(model: Model, run: TrainingRun, found: TrainingEstimate, gpu: Gpu) -> float | None:
+    """Seconds of one optimizer step: operations by tokens over the rate at ``MFU``.
+
+    6 operations a parameter and token: 2 forward, 4 backward (arXiv:2001.08361); 2 more where
+    layers are computed again, 2 less where the weights are frozen. Llama-3.1-8B, 16,384 tokens,
+    full, on an H100 of 989 TFLOPS: 6 × 8.03e9 × 16,384 / (0.4 × 989e12) = 2.0 s.
+    """
+    rate = gpu.bf16_flops or gpu.fp16_flops
+    active = model.parameters.active if model.parameters else None
+    if rate is None or active is None:
+        return None
+    each = 4 if run.adapted else 6
+    each += 2 if run.checkpointing != "none" else 0
+    tokens = found.seq_len * run.sequences * run.grad_accum * run.parallel.dp
+    return each * active * tokens / (rate * MFU * run.parallel.gpus)

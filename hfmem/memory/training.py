@@ -1,0 +1,293 @@
+"""What a training step needs: states, saved activations, the loss, and the largest instant.
+
+Nothing here depends on a library that trains; how recipes differ is data (``hfmem.recipes``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+from hfmem.checkpoint.snapshot import Note
+from hfmem.errors import UsageError
+from hfmem.memory.overhead import GpuClass
+from hfmem.memory.term import Term, total
+from hfmem.memory.training_estimate import (
+    TRAINING_PARTS,
+    TrainingEstimate,
+    TrainingPhase,
+    TrainingPhaseName,
+)
+from hfmem.memory.training_notes import run_notes
+from hfmem.memory.training_objective import beside_training
+from hfmem.memory.training_overhead import training_overhead
+from hfmem.memory.training_parameters import Parameter, parameters
+from hfmem.memory.training_pass import Activations, activations
+from hfmem.memory.training_phases import Held, largest
+from hfmem.memory.training_run import DEFAULT_SEQ_LEN, MasterWeights, TrainingRun, checked
+from hfmem.memory.training_sharding import Rank, live_parts, stages
+from hfmem.memory.training_states import States, states
+from hfmem.memory.training_terms import activation_term, logits_term
+from hfmem.model.forward_shapes import ForwardPass
+from hfmem.model.layers import CrossAttention
+from hfmem.model.lora import Adapters, adapters
+from hfmem.model.model import Model
+
+__all__ = ["resolved", "training_estimate"]
+
+
+def training_estimate(
+    model: Model,
+    run: TrainingRun,
+    gpu_class: GpuClass = "unknown",
+) -> TrainingEstimate:
+    """What one step of a run needs, on the most loaded GPU and on all of them.
+
+    Llama-3.1-8B, 2,048 tokens, bf16, AdamW (foreach): 80,302,612,480 bytes of tensors at the step.
+    Raises UsageError where the run contradicts itself or does not suit the model.
+    """
+    run = resolved(checked(run))
+    tokens, notes = _tokens(model, run)
+    model, opened = _opened(model, run)
+    notes += opened
+    _trainable(model, run)
+    lora = None
+    if run.adapted and model.weights is not None:
+        if model.unpacked is None:
+            raise UsageError(
+                "The weights are packed, and their 16-bit shapes are not known.",
+                hint="Name the model that it was quantized from.",
+            )
+        lora = adapters(model.unpacked, run.lora)
+    held = parameters(model, run, lora)
+    ranks = stages(
+        run.parallel,
+        layers=max(1, len(model.decoder.layers)),
+        tied=model.decoder.text.flag("tie_word_embeddings"),
+    )
+    answers = [
+        _on_rank(model, run, rank, held or (), lora, gpu_class=gpu_class, tokens=tokens)
+        for rank in ranks
+    ]
+    phases, _ = max(answers, key=lambda one: max(phase.memory.bytes for phase in one[0]))
+    replicas = run.parallel.dp * run.parallel.tp
+    peaks = tuple(max(found, key=lambda phase: phase.memory.bytes) for found, _ in answers)
+    unknown = ("weights", "gradients", "optimizer") if held is None else ()
+    if described(model) is None:
+        unknown = (*unknown, "activations", "logits")
+    return TrainingEstimate(
+        phases=phases,
+        whole=_whole(peaks, replicas),
+        gpus=run.parallel.gpus,
+        seq_len=tokens,
+        trainable=sum(p.total_elements for p in held or () if p.trained),
+        host=_host(sum(host for _, host in answers) * replicas),
+        unknown=unknown,
+        notes=(*notes, *run_notes(described(model), run, lora, held or ())),
+    )
+
+
+def _whole(peaks: tuple[TrainingPhase, ...], replicas: int) -> Term:
+    """The sum over all GPUs; a single GPU's is its own."""
+    if len(peaks) == 1 and replicas == 1:
+        return peaks[0].memory
+    parts = []
+    for name in TRAINING_PARTS:
+        stages_of = [phase.part(name) for phase in peaks]
+        parts.append(
+            Term(
+                name=name,
+                bytes=replicas * sum(part.bytes for part in stages_of),
+                basis="derived",
+                because=f"{replicas} replicas of {len(peaks)} pipeline stages",
+                low=replicas * sum(part.range_bytes[0] for part in stages_of),
+                high=replicas * sum(part.range_bytes[1] for part in stages_of),
+            )
+        )
+    return total("memory", parts, because="all GPUs, each at its own peak")
+
+
+def resolved(run: TrainingRun) -> TrainingRun:
+    """A run whose mixed precision is what its engine does."""
+    master: MasterWeights = run.master
+    if run.parallel.zero and master == "autocast":
+        # DeepSpeed's 16-bit optimizers keep fp32 master weights whatever the weights are.
+        master = "engine"
+        if run.precision == "bf16":
+            run = replace(run, precision="bf16-mixed")
+    if run.parallel.fsdp is not None and master == "autocast":
+        master = "sharded"
+    if run.method == "dora" and not run.lora.dora:
+        return replace(run, master=master, lora=replace(run.lora, dora=True))
+    return replace(run, master=master)
+
+
+def described(model: Model) -> ForwardPass | None:
+    """The pass whose tensors are known; None where an encoder runs before the decoder."""
+    crosses = any(
+        isinstance(kind, CrossAttention) for layer in model.decoder.layers for kind in layer
+    )
+    return None if crosses else model.forward
+
+
+def _tokens(model: Model, run: TrainingRun) -> tuple[int, tuple[Note, ...]]:
+    limit = model.decoder.max_context
+    if run.seq_len is None:
+        tokens = min(DEFAULT_SEQ_LEN, limit or DEFAULT_SEQ_LEN)
+        message = f"No sequence length was given: {tokens:,} tokens are assumed."
+        return tokens, (Note(code="default_ctx", message=message),)
+    if limit is not None and run.seq_len > limit:
+        message = (
+            f"{run.seq_len:,} tokens are more than the model's maximum of {limit:,}; "
+            "computed as asked."
+        )
+        return run.seq_len, (Note(code="beyond_max_context", message=message),)
+    return run.seq_len, ()
+
+
+# transformers 5.23 quantizers/: is_trainable is False, so their weights are opened at load.
+_OPENED = frozenset(
+    {"mxfp4", "nvfp4", "fbgemm_fp8", "auto-round", "gguf", "quark", "higgs", "spqr", "vptq"}
+)
+
+
+def _opened(model: Model, run: TrainingRun) -> tuple[Model, tuple[Note, ...]]:
+    """A model whose quantization cannot be trained over has its weights de-quantized."""
+    if model.quantization not in _OPENED or model.unpacked is None or run.method == "qlora":
+        return model, ()
+    message = (
+        f"Nothing trains over {model.quantization} weights: they are de-quantized to 16 bits as "
+        "they are loaded."
+    )
+    return replace(model, weights=model.unpacked), (Note(code="dequantized", message=message),)
+
+
+def _trainable(model: Model, run: TrainingRun) -> None:
+    packed = any(weight.packed for weight in model.weights or ())
+    if packed and run.method == "full":
+        raise UsageError(
+            "The weights are quantized, and quantized weights cannot be trained in full.",
+            hint="Say --method lora, or name the model that it was quantized from.",
+        )
+    heads = model.decoder.attention_heads
+    tp = run.parallel.tp
+    if heads and heads % tp:
+        raise UsageError(
+            f"{heads} attention heads cannot be split over {tp} tensor-parallel ranks.",
+            hint=f"Choose --tp as a divisor of {heads}.",
+        )
+    layers = len(model.decoder.layers)
+    if layers and run.parallel.pp > layers:
+        raise UsageError(
+            f"{layers} layers cannot fill {run.parallel.pp} pipeline stages.",
+            hint=f"Choose --pp up to {layers}.",
+        )
+
+
+def _on_rank(
+    model: Model,
+    run: TrainingRun,
+    rank: Rank,
+    held: tuple[Parameter, ...],
+    lora: Adapters | None,
+    *,
+    gpu_class: GpuClass,
+    tokens: int,
+) -> tuple[tuple[TrainingPhase, ...], int]:
+    kept = states(rank, held, run)
+    found = None
+    forward = described(model)
+    if forward is not None:
+        found = activations(model, forward, run, rank, held, lora, tokens=tokens)
+    beside = beside_training(run, rank, held)
+    names: tuple[TrainingPhaseName, ...] = get_args(TrainingPhaseName)
+    phases = tuple(
+        _phase(
+            name,
+            run=run,
+            rank=rank,
+            kept=kept,
+            found=found,
+            parameters=held,
+            beside=beside,
+            gpu_class=gpu_class,
+        )
+        for name in names
+    )
+    return phases, kept.host_bytes + (found.host_bytes if found else 0)
+
+
+def _phase(
+    name: TrainingPhaseName,
+    *,
+    run: TrainingRun,
+    rank: Rank,
+    kept: States,
+    found: Activations | None,
+    parameters: tuple[Parameter, ...],
+    beside: tuple[Term, ...],
+    gpu_class: GpuClass,
+) -> TrainingPhase:
+    if name == "step" or found is None:
+        instant = Held(
+            phase=name,
+            instant="optimizer step",
+            activations=0,
+            logits=0,
+            gradients=kept.gradients.bytes,
+        )
+    else:
+        instant = largest(found.whole, name)
+    live = live_parts(rank, parameters, compute=4 if run.precision == "fp32" else 2)
+    if name == "step":
+        live = tuple(part for part in live if part.name == "gradient buckets")
+        optimizer = (
+            total(
+                "optimizer",
+                (*kept.optimizer.parts, *((kept.step,) if kept.step.bytes else ())),
+                because=kept.optimizer.because,
+            )
+            if kept.optimizer.parts
+            else kept.optimizer
+        )
+        acts = total("activations", live, because="the backward pass has freed them")
+        logits = Term(name="logits", bytes=0, basis="exact", because="freed")
+    else:
+        optimizer = kept.optimizer
+        acts = activation_term(instant, found, live, run=run)
+        logits = logits_term(instant, found)
+    gradients = Term(
+        name="gradients",
+        bytes=instant.gradients,
+        basis="exact",
+        because=kept.gradients.because
+        if instant.gradients == kept.gradients.bytes
+        else f"{instant.gradients:,} bytes of {kept.gradients.bytes:,} are there by then",
+    )
+    weights = total("weights", (*kept.weights.parts, *beside), because=kept.weights.because)
+    tensors = (weights, gradients, optimizer, acts, logits)
+    outside = training_overhead(
+        run=run,
+        gpu_class=gpu_class,
+        steady_bytes=weights.bytes + gradients.bytes + optimizer.bytes,
+        dynamic_bytes=acts.bytes + logits.bytes,
+    )
+    return TrainingPhase(
+        name=name,
+        instant=instant.instant,
+        memory=total(
+            "memory", (*tensors, outside), because=f"held together at {name}, {instant.instant}"
+        ),
+    )
+
+
+def _host(size: int) -> Term | None:
+    if not size:
+        return None
+    return Term(
+        name="host",
+        bytes=size,
+        basis="derived",
+        because="moved by offload, of all ranks; pinned buffers of the engine come on top",
+        high=size * 3 // 2,
+    )

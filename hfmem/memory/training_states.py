@@ -1,0 +1,219 @@
+"""Weights, gradients, master weights and optimizer states of one rank."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hfmem.memory.optimizers import Optimizer, optimizer
+from hfmem.memory.term import Term, total
+from hfmem.memory.training_parameters import Parameter
+from hfmem.memory.training_run import TrainingRun
+from hfmem.memory.training_sharding import (
+    Rank,
+    shards_gradients,
+    shards_states,
+    shards_weights,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class States:
+    """What a rank keeps from step to step, and what the step adds."""
+
+    weights: Term
+    gradients: Term
+    """All of them, as they are after the backward pass."""
+    optimizer: Term
+    """Master weights included; without what lies on the host."""
+    step: Term
+    """Held for a moment while the optimizer runs."""
+    host_bytes: int
+    """What offload moves to the host, of this rank."""
+
+
+def gradient_width(parameter: Parameter, run: TrainingRun) -> int:
+    """Bytes of a gradient's element: the parameter's own, and fp32 in Megatron's main gradients."""
+    if run.mixed and run.master == "megatron":
+        return 4
+    return parameter.width
+
+
+def _state_width(parameter: Parameter, run: TrainingRun) -> int:
+    """Bytes of an element of what the optimizer steps: the fp32 master where there is one."""
+    return 4 if _has_master(parameter, run) else parameter.width
+
+
+def _has_master(parameter: Parameter, run: TrainingRun) -> bool:
+    return run.mixed and run.master in ("engine", "megatron") and parameter.width < 4
+
+
+def states(rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun) -> States:
+    """States of one rank.
+
+    Llama-3.1-8B on one GPU: 8 bytes a parameter in bf16 with AdamW are 64,242,089,984 bytes, 16 in
+    mixed precision 128,484,179,968.
+    """
+    chosen = optimizer(run.optimizer)
+    trained = tuple(parameter for parameter in parameters if parameter.trained)
+    layout = run.parallel
+    weights = _weights(rank, parameters, run)
+    gradients = _gradients(rank, trained, run)
+    kept = _optimizer(rank, trained, run, chosen)
+    step = _step(rank, trained, run, chosen)
+    host = 0
+    if layout.offload != "none":
+        host += kept.bytes + _fp32_gradients(rank, trained, run)
+        kept, step, gradients = _on_host(kept), _on_host(step), _on_host(gradients)
+    if layout.offload == "params":
+        host += weights.bytes
+        weights = _on_host(weights)
+    return States(weights=weights, gradients=gradients, optimizer=kept, step=step, host_bytes=host)
+
+
+def _on_host(term: Term) -> Term:
+    return Term(
+        name=term.name,
+        bytes=0,
+        basis=term.basis,
+        because=f"{term.bytes:,} bytes lie in the host's memory",
+    )
+
+
+def _weights(rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun) -> Term:
+    sharded = shards_weights(run.parallel)
+    groups: dict[str, list[Parameter]] = {}
+    for parameter in parameters:
+        groups.setdefault(_group(parameter), []).append(parameter)
+    parts = []
+    for name, members in groups.items():
+        size = rank.total(members, lambda p: p.bytes, sharded=sharded)
+        elements = sum(parameter.total_elements for parameter in members)
+        parts.append(
+            Term(
+                name=name,
+                bytes=size,
+                basis="exact",
+                because=f"{elements:,} elements of {_widths(members)}"
+                + _divided(size, sum(p.bytes * p.count for p in members)),
+            )
+        )
+    return total("weights", parts, because="the tensors' shapes in the types of this recipe")
+
+
+def _group(parameter: Parameter) -> str:
+    if parameter.adapter:
+        return "adapters"
+    if parameter.packed:
+        return "quantized"
+    return "trained" if parameter.trained else "frozen"
+
+
+def _widths(members: Iterable[Parameter]) -> str:
+    kinds = sorted({parameter.width for parameter in members if not parameter.packed})
+    return " and ".join(f"{width} bytes" for width in kinds) or "packed weights with their scales"
+
+
+def _divided(size: int, whole: int) -> str:
+    return "" if size == whole else f"; {size:,} of {whole:,} bytes on this GPU"
+
+
+def _gradients(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun) -> Term:
+    sharded = shards_gradients(run.parallel)
+    if run.optimizer_in_backward:
+        size = largest(rank, trained, run)
+        because = f"the largest parameter's, {size:,} bytes: each is used and freed at once"
+        return Term(name="gradients", bytes=size, basis="exact", because=because)
+    size = rank.total(trained, lambda p: p.elements * gradient_width(p, run), sharded=sharded)
+    elements = sum(parameter.total_elements for parameter in trained)
+    return Term(
+        name="gradients",
+        bytes=size,
+        basis="exact",
+        because=f"{elements:,} trained parameters"
+        + _divided(size, sum(p.total_elements * gradient_width(p, run) for p in trained)),
+    )
+
+
+def largest(rank: Rank, trained: Iterable[Parameter], run: TrainingRun) -> int:
+    """Bytes of the largest gradient on a rank."""
+    return max(
+        (
+            -(-parameter.elements * gradient_width(parameter, run) // rank.split(parameter))
+            for parameter in trained
+            if rank.tensors(parameter)
+        ),
+        default=0,
+    )
+
+
+def _optimizer(
+    rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun, chosen: Optimizer
+) -> Term:
+    sharded = shards_states(run.parallel)
+
+    def kept(parameter: Parameter) -> int:
+        width = _state_width(parameter, run)
+        rule = chosen.state
+        embedding = parameter.component == "embedding"
+        if chosen.embeddings_32bit:
+            embedding = embedding and run.embedding_states_32bit
+        else:
+            embedding = embedding or parameter.component == "head"
+        if embedding and chosen.embedding_state is not None and not parameter.adapter:
+            rule = chosen.embedding_state
+        return rule(parameter.shape, width)
+
+    moments = rank.total(trained, kept, sharded=sharded)
+    master = rank.total(
+        (parameter for parameter in trained if _has_master(parameter, run)),
+        lambda p: 4 * p.elements,
+        sharded=sharded,
+    )
+    where = "; paged: moves to the host when the GPU is full" if chosen.paged else ""
+    parts = [
+        Term(
+            name=chosen.name,
+            bytes=moments,
+            basis="exact",
+            because=f"states of {chosen.source}{where}",
+            low=0 if chosen.paged else None,
+        )
+    ]
+    if master:
+        parts.append(
+            Term(
+                name="master weights",
+                bytes=master,
+                basis="exact",
+                because="an fp32 copy of every trained 16-bit parameter",
+            )
+        )
+    return total("optimizer", parts, because="kept from step to step")
+
+
+def _fp32_gradients(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun) -> int:
+    masters = (parameter for parameter in trained if _has_master(parameter, run))
+    return rank.total(masters, lambda p: 4 * p.elements, sharded=shards_states(run.parallel))
+
+
+def _step(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun, chosen: Optimizer) -> Term:
+    """What the step holds: square roots of all second moments, one parameter's copies, nothing."""
+    sharded = shards_states(run.parallel)
+
+    def size(parameter: Parameter) -> int:
+        width = chosen.temporary_bytes or _state_width(parameter, run)
+        return chosen.temporaries * width * parameter.elements
+
+    whole = run.optimizer_in_backward
+    if chosen.step == "foreach" and not whole:
+        held = rank.total(trained, size, sharded=sharded)
+        because = f"for all parameters at once: {chosen.source}"
+    else:
+        held = max((-(-size(p) // rank.split(p)) for p in trained if rank.tensors(p)), default=0)
+        because = f"for one parameter at a time: {chosen.source}"
+    gradients = _fp32_gradients(rank, trained, run) if run.master == "engine" else 0
+    if gradients:
+        held += gradients
+        because += f"; fp32 gradients of the partition, {gradients:,} bytes"
+    return Term(name="step", bytes=held, basis="derived", because=because)

@@ -1,0 +1,71 @@
+"""The vocabulary of the saved tensors: how a pass saves, and what one saved tensor is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hfmem.memory.workload import Attention
+from hfmem.model.backward_families import Backward
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """A tensor that lives from the forward to the backward pass."""
+
+    name: str
+    bytes: int
+    because: str
+    inner: bool
+    """Tensor parallelism splits it: heads, MLP columns. What it does not split, sequence
+    parallelism does."""
+
+    def on_rank(self, *, tp: int, sp: bool) -> int:
+        """Bytes on one tensor-parallel rank."""
+        return -(-self.bytes // tp) if self.inner or sp else self.bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saving:
+    """How a pass saves: sizes, types, and which weights want a gradient."""
+
+    hidden: int
+    sequences: int
+    tokens: int
+    """Of one sequence."""
+    width: int
+    """Bytes of an element of what products give."""
+    kernel: int
+    """Bytes of an element of what the attention kernel is given."""
+    stream: int
+    """Bytes of an element between the layers: fp32 under autocast over fp32 weights."""
+    attention: Attention
+    backward: Backward
+    frozen: bool
+    """The layers' own weights want no gradient."""
+    cast_bytes: int | None = None
+    """Under autocast over fp32 weights: every product casts its input to this many bytes."""
+    adapter_input: int = 2
+    """Bytes of an element of an adapter's input as it is kept."""
+    adapter_copies: bool = True
+    """Every adapter casts its input, so that it has a copy of its own."""
+    adapter_dropout: bool = False
+    dora: bool = False
+    fused_layers: bool = False
+    query_rank: int = 0
+    """Of the query's own latent in multi-head latent attention."""
+
+    @property
+    def rows(self) -> int:
+        """Tokens of all sequences."""
+        return self.sequences * self.tokens
+
+    def tensor(
+        self, name: str, elements: int, width: int, what: str, *, inner: bool = False
+    ) -> Saved:
+        """A tensor of ``elements`` for every token."""
+        return Saved(
+            name=name,
+            bytes=self.rows * elements * width,
+            because=f"{self.rows:,} tokens × {elements:,} × {width} bytes: {what}",
+            inner=inner,
+        )

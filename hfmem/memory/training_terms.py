@@ -1,0 +1,104 @@
+"""The terms of activations and logits at an instant, with the tensors that explain them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hfmem.memory.term import Term, total
+from hfmem.memory.training_pass import Activations
+from hfmem.memory.training_phases import Held
+from hfmem.memory.training_run import TrainingRun
+
+
+def activation_term(
+    instant: Held, found: Activations | None, live: tuple[Term, ...], *, run: TrainingRun
+) -> Term:
+    """Activations at an instant: what the layers keep, and what is alive beside it."""
+    if found is None:
+        return Term(
+            name="activations",
+            bytes=0,
+            basis="assumed",
+            because="unknown: this family's layers are not described",
+        )
+    whole = found.whole
+    kept = sum(layer.kept for layer in whole.layers)
+    parts = list(live)
+    rest = instant.activations - whole.gathered
+    at_loss = instant.instant in ("loss", "logits", "output head", "last layer")
+    if at_loss and kept:
+        saved = whole.in_flight * kept
+        parts.append(
+            Term(
+                name="saved by layers",
+                bytes=saved,
+                basis="exact" if run.parallel.tp == 1 else "derived",
+                because=_kept(found, run),
+                parts=_tensors(found, saved) if found.checkpoint is None else (),
+            )
+        )
+        rest -= saved
+    if whole.workspace:
+        parts.append(
+            Term(
+                name="dequantized weight",
+                bytes=whole.workspace,
+                basis="derived",
+                because="the largest quantized matrix in 16 bits, while a product reads it",
+            )
+        )
+        rest -= whole.workspace
+    if rest:
+        name = "around the layers" if at_loss else "running layer and what is kept before it"
+        parts.append(Term(name=name, bytes=rest, basis="derived", because=_rest(instant, found)))
+    return total("activations", parts, because=f"at {instant.phase}, {instant.instant}")
+
+
+def _kept(found: Activations, run: TrainingRun) -> str:
+    count = sum(count for count, _ in found.shown)
+    flight = f"; {found.whole.in_flight} micro-batches" if found.whole.in_flight > 1 else ""
+    if found.checkpoint is not None:
+        moved = "; on the host" if run.activation_offload else ""
+        return f"{count} layers × {found.checkpoint.because}{moved}{flight}"
+    kinds = " + ".join(
+        f"{number} layers × {saved.bytes():,} bytes" for number, saved in found.shown
+    )
+    return f"{kinds}{flight}"
+
+
+def _tensors(found: Activations, size: int) -> tuple[Term, ...]:
+    """The layers' tensors by name, where they add up to what is kept."""
+    sizes: Counter[str] = Counter()
+    reasons: dict[str, str] = {}
+    for count, saved in found.shown:
+        for one in saved.all:
+            sizes[one.name] += count * one.bytes
+            reasons.setdefault(one.name, f"{one.because}, a layer")
+    if sum(sizes.values()) != size:
+        return ()
+    return tuple(
+        Term(name=name, bytes=amount, basis="exact", because=reasons[name])
+        for name, amount in sizes.most_common()
+    )
+
+
+def _rest(instant: Held, found: Activations) -> str:
+    whole = found.whole
+    words = [f"{whole.outside_kept:,} bytes of final norm, positions and ids"]
+    if whole.forward_casts and instant.phase == "forward":
+        words.append(f"{whole.forward_casts:,} bytes of weights cast to 16 bits")
+    if whole.in_flight > 1:
+        words.append(f"{whole.in_flight} micro-batches are in flight")
+    if instant.instant.startswith(("MLP", "attention")):
+        words = [f"layer inputs before it, its own tensors and their gradients ({instant.instant})"]
+    return "; ".join(words)
+
+
+def logits_term(instant: Held, found: Activations | None) -> Term:
+    """The logits chain at an instant."""
+    because = "no logits are alive then"
+    if found is None:
+        because = "unknown: the vocabulary is not known"
+    elif instant.logits and found.loss is not None:
+        because = f"{found.loss.because} ({found.loss.source})"
+    return Term(name="logits", bytes=instant.logits, basis="exact", because=because)

@@ -1,0 +1,286 @@
+"""From the flags of ``train`` to the question, and from models to their plans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar, Unpack, get_args
+
+from hfmem.answer import Failure
+from hfmem.checkpoint.strict_json import loads
+from hfmem.errors import HfmemError, UsageError
+from hfmem.memory.optimizers import optimizer as known_optimizer
+from hfmem.memory.quantize.schemes import scheme
+from hfmem.memory.training_run import (
+    Checkpointing,
+    Fsdp,
+    Loss,
+    Method,
+    Objective,
+    Offload,
+    Precision,
+    TrainingRun,
+    checked,
+)
+from hfmem.memory.workload import Attention, Device
+from hfmem.model.lora import ALL_LINEAR, LoraSpec, spec_of
+from hfmem.recipes import Recipe, recipe
+from hfmem.source import Access
+from hfmem.source.ahead import find
+from hfmem.training import Plan, TrainingQuestion, plan, planned_failure, question
+
+if TYPE_CHECKING:
+    from hfmem import TrainKeywords
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFlags:
+    """What was said; None leaves a field to the recipe, or to the default."""
+
+    method: Method = "full"
+    objective: Objective = "sft"
+    recipe: str | None = None
+    seq_len: int | None = None
+    micro_batch: int | None = None
+    grad_accum: int | None = None
+    optimizer: str | None = None
+    precision: Precision | None = None
+    attention: Attention | None = None
+    lora_rank: int | None = None
+    lora_targets: str | None = None
+    adapter: Path | None = None
+    quantize: str | None = None
+    checkpointing: Checkpointing | None = None
+    loss: Loss | None = None
+    compile: bool | None = None
+    """Norms, rotary embedding and gated activations are fused."""
+    optimizer_in_backward: bool | None = None
+    activation_offload: bool | None = None
+    tp: int = 1
+    pp: int = 1
+    dp: int | None = None
+    ep: int = 1
+    sp: bool = False
+    zero: int | None = None
+    fsdp: Fsdp | None = None
+    offload: Offload = "none"
+    device: Device = "cuda"
+    gpu: tuple[str, ...] = ()
+    rules: bool = False
+
+
+def asked_of(flags: TrainingFlags) -> TrainingQuestion:
+    """The question that flags ask. Raises UsageError."""
+    chosen = recipe(flags.recipe) if flags.recipe is not None else None
+    run = checked(run_of(flags, chosen))
+    return question(
+        run, gpus=flags.gpu, recipe=chosen, dp_given=flags.dp is not None, rules=flags.rules
+    )
+
+
+def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
+    """A recipe's run, or the plain one, with what was said over it."""
+    base = _plain(flags.method) if chosen is None else chosen.run(flags.method)
+    optimizer = known_optimizer(flags.optimizer or base.optimizer).name
+    quantize = flags.quantize or base.quantize
+    scheme(quantize)
+    layout = base.parallel
+    fsdp = flags.fsdp if flags.zero is None else None
+    zero = flags.zero if flags.zero is not None else (0 if flags.fsdp else layout.zero)
+    if flags.fsdp is not None and flags.zero:
+        raise UsageError(
+            "ZeRO and FSDP are two ways to do the same.", hint="Keep --zero or --fsdp."
+        )
+    if fsdp is None and flags.zero is None:
+        fsdp = layout.fsdp
+    return replace(
+        base,
+        objective=flags.objective,
+        seq_len=_or(flags.seq_len, base.seq_len),
+        micro_batch=flags.micro_batch if flags.micro_batch is not None else base.micro_batch,
+        grad_accum=flags.grad_accum if flags.grad_accum is not None else base.grad_accum,
+        optimizer=optimizer,
+        precision=flags.precision or base.precision,
+        attention=flags.attention or base.attention,
+        lora=_lora(flags, base.lora),
+        quantize=quantize,
+        checkpointing=flags.checkpointing or base.checkpointing,
+        loss=flags.loss or base.loss,
+        fused_layers=base.fused_layers if flags.compile is None else flags.compile,
+        optimizer_in_backward=base.optimizer_in_backward
+        if flags.optimizer_in_backward is None
+        else flags.optimizer_in_backward,
+        activation_offload=base.activation_offload
+        if flags.activation_offload is None
+        else flags.activation_offload,
+        device=flags.device,
+        parallel=replace(
+            layout,
+            dp=flags.dp or layout.dp,
+            tp=flags.tp,
+            pp=flags.pp,
+            ep=flags.ep,
+            sp=flags.sp,
+            zero=zero,
+            fsdp=fsdp,
+            offload=flags.offload,
+        ),
+    )
+
+
+def one(model: str, **options: Unpack[TrainKeywords]) -> Plan:
+    """Plan a single model from the keyword arguments of the Python interface. Raises HfmemError."""
+    asked = asked_of(flags_of(options))
+    recorded = options.get("recorded")
+    access = Access(
+        source=options.get("source", "auto"),
+        recorded=None if recorded is None else Path(recorded),
+        revision=options.get("revision"),
+        token=options.get("token"),
+        offline=options.get("offline", False),
+        waits_for_quota=False,
+    )
+    return plan(find(model, access), asked)
+
+
+def flags_of(options: TrainKeywords) -> TrainingFlags:
+    """What keyword arguments say. Raises UsageError."""
+    adapter, named = options.get("adapter"), options.get("gpu", ())
+    return TrainingFlags(
+        method=_choice("method", options.get("method", "full"), get_args(Method)),
+        objective=_choice("objective", options.get("objective", "sft"), get_args(Objective)),
+        recipe=options.get("recipe"),
+        seq_len=options.get("seq_len"),
+        micro_batch=options.get("micro_batch"),
+        grad_accum=options.get("grad_accum"),
+        optimizer=options.get("optimizer"),
+        precision=_choice("precision", options.get("precision"), get_args(Precision)),
+        attention=_choice("attention", options.get("attention"), get_args(Attention)),
+        lora_rank=options.get("lora_rank"),
+        lora_targets=options.get("lora_targets"),
+        adapter=None if adapter is None else Path(adapter),
+        quantize=options.get("quantize"),
+        checkpointing=policy(
+            options.get("gradient_checkpointing"),
+            _choice("checkpointing", options.get("checkpointing"), get_args(Checkpointing)),
+        ),
+        loss=_choice("loss", options.get("loss"), get_args(Loss)),
+        compile=options.get("compile"),
+        optimizer_in_backward=options.get("optimizer_in_backward"),
+        activation_offload=options.get("activation_offload"),
+        tp=options.get("tp", 1),
+        pp=options.get("pp", 1),
+        dp=options.get("dp"),
+        ep=options.get("ep", 1),
+        sp=options.get("sp", False),
+        zero=options.get("zero"),
+        fsdp=_choice("fsdp", options.get("fsdp"), get_args(Fsdp)),
+        offload=_choice("offload", options.get("offload", "none"), get_args(Offload)),
+        device=_choice("device", options.get("device", "cuda"), get_args(Device)),
+        gpu=(named,) if isinstance(named, str) else tuple(named),
+        rules=options.get("rules", False),
+    )
+
+
+_Choice = TypeVar("_Choice", bound=str | None)
+
+
+def _choice(name: str, value: _Choice, choices: tuple[str, ...]) -> _Choice:
+    """A value of a closed set, or UsageError: the interface is called without a type checker."""
+    if value is not None and value not in choices:
+        raise UsageError(
+            f"There is no {name} {value!r:.60}.", hint=f"Choose one of: {', '.join(choices)}."
+        )
+    return value
+
+
+def policy(switch: bool | None, named: Checkpointing | None) -> Checkpointing | None:
+    """What ``gradient_checkpointing`` and ``checkpointing`` say together. Raises UsageError."""
+    if switch is None:
+        return named
+    if named is not None:
+        raise UsageError(
+            "--checkpointing and --gradient-checkpointing say the same.", hint="Keep one of them."
+        )
+    return "full" if switch else "none"
+
+
+def _plain(method: Method) -> TrainingRun:
+    """A run without a recipe; preparing for k-bit training turns checkpointing on (peft 0.21
+    utils/other.py: prepare_model_for_kbit_training)."""
+    return TrainingRun(method=method, checkpointing="full" if method == "qlora" else "none")
+
+
+def _or(said: int | None, default: int | None) -> int | None:
+    return default if said is None else said
+
+
+_MOST_RANK = 2**16
+
+
+def _lora(flags: TrainingFlags, base: LoraSpec) -> LoraSpec:
+    if flags.method == "full":
+        for name, said in (
+            ("--lora-rank", flags.lora_rank),
+            ("--lora-targets", flags.lora_targets),
+            ("--adapter", flags.adapter),
+        ):
+            if said is not None:
+                raise UsageError(
+                    f"{name} means nothing in full fine-tuning.", hint="Say --method lora or qlora."
+                )
+    spec = base if flags.adapter is None else spec_of(_adapter_config(flags.adapter))
+    if flags.lora_rank is not None:
+        if not 1 <= flags.lora_rank <= _MOST_RANK:
+            raise UsageError(
+                f"A rank of {flags.lora_rank:,} makes no sense.",
+                hint=f"It is a whole number from 1 to {_MOST_RANK:,}.",
+            )
+        spec = replace(spec, rank=flags.lora_rank)
+    if flags.lora_targets is not None:
+        spec = replace(spec, targets=_targets(flags.lora_targets))
+    return replace(spec, dora=spec.dora or flags.method == "dora")
+
+
+def _targets(text: str) -> str | tuple[str, ...]:
+    """``all-linear``, or names between commas."""
+    if text.strip().lower() == ALL_LINEAR:
+        return ALL_LINEAR
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise UsageError(
+            "--lora-targets names no module.", hint="Say all-linear, or q_proj,v_proj."
+        )
+    return names
+
+
+_MOST_BYTES = 2**20
+
+
+def _adapter_config(path: Path) -> dict[str, object]:
+    file = path / "adapter_config.json" if path.is_dir() else path
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise UsageError(f"{file} is no adapter_config.json: it is too large.")
+        raw = file.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{file} cannot be read: {error.strerror}.",
+            hint="Name the file or the folder that peft wrote.",
+        ) from None
+    found = loads(raw, what=str(file), error=UsageError)
+    if not isinstance(found, dict):
+        raise UsageError(f"{file} holds no JSON object.", hint="It is what peft wrote.")
+    return found
+
+
+def answers(
+    models: Iterable[str], asked: TrainingQuestion, access: Access
+) -> Iterator[Plan | Failure]:
+    """Every model's plan, in order; a model that fails is a Failure, never the end."""
+    for model in models:
+        try:
+            yield plan(find(model, access), asked)
+        except HfmemError as error:
+            yield planned_failure(model, error)

@@ -1,0 +1,171 @@
+"""What frameworks that train do by default: one row of data each, with where it was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hfmem.errors import UsageError
+from hfmem.memory.training_run import Method, Parallel, TrainingRun
+from hfmem.model.lora import LoraSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A framework's defaults."""
+
+    name: str
+    full: TrainingRun
+    adapted: TrainingRun
+    """Of LoRA and QLoRA; the method itself is the question's."""
+    source: str
+
+    def run(self, method: Method) -> TrainingRun:
+        """The defaults for a method."""
+        return replace(self.full if method == "full" else self.adapted, method=method)
+
+
+_QUERY_AND_VALUE = ("q_proj", "v_proj")
+_TORCHTUNE_TARGETS = ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+RECIPES: tuple[Recipe, ...] = (
+    Recipe(
+        name="trl",
+        full=TrainingRun(
+            precision="bf16", checkpointing="full", micro_batch=8, seq_len=1024, loss="chunked"
+        ),
+        adapted=TrainingRun(
+            precision="bf16-mixed",
+            checkpointing="full",
+            micro_batch=8,
+            seq_len=1024,
+            loss="chunked",
+            kbit_fp32=False,
+            lora=LoraSpec(rank=8, targets=_QUERY_AND_VALUE),
+        ),
+        source="trl 1.16 trainer/sft_config.py, base_config.py, sft_trainer.py (the checkpoint's "
+        "own type under bf16 autocast, checkpointing, 1,024 tokens, add_fused_lm_head in chunks); "
+        "transformers 5.23 training_args.py (batch 8, adamw_torch_fused); peft 0.21 (rank 8, query "
+        "and value)",
+    ),
+    Recipe(
+        name="torchtune",
+        full=TrainingRun(
+            precision="bf16",
+            checkpointing="full",
+            micro_batch=2,
+            loss="chunked",
+            optimizer="paged-adamw-8bit",
+            optimizer_in_backward=True,
+            embedding_states_32bit=False,
+        ),
+        adapted=TrainingRun(
+            precision="bf16",
+            checkpointing="full",
+            micro_batch=2,
+            grad_accum=8,
+            loss="chunked",
+            adapter_fp32=False,
+            kbit_fp32=False,
+            lora=LoraSpec(rank=8, targets=_TORCHTUNE_TARGETS),
+        ),
+        source="torchtune 0.6.1 recipes/configs/llama3_1/8B_full_single_device.yaml and "
+        "8B_lora_single_device.yaml",
+    ),
+    Recipe(
+        name="unsloth",
+        full=TrainingRun(
+            precision="bf16",
+            checkpointing="full",
+            activation_offload=True,
+            micro_batch=2,
+            grad_accum=4,
+            loss="fused",
+            optimizer="adamw-8bit",
+            fused_layers=True,
+        ),
+        adapted=TrainingRun(
+            precision="bf16-mixed",
+            checkpointing="full",
+            activation_offload=True,
+            micro_batch=2,
+            grad_accum=4,
+            loss="fused",
+            optimizer="adamw-8bit",
+            fused_layers=True,
+            kbit_fp32=False,
+        ),
+        source="the notebooks of unslothai/notebooks: per_device_train_batch_size 2, "
+        "gradient_accumulation_steps 4, adamw_8bit, use_gradient_checkpointing unsloth, r 16",
+    ),
+    Recipe(
+        name="axolotl",
+        full=TrainingRun(precision="bf16-mixed", seq_len=512),
+        adapted=TrainingRun(precision="bf16-mixed", seq_len=512, lora=LoraSpec(rank=8)),
+        source="axolotl 0.19 utils/schemas/config.py and training.py: sequence_len 512, "
+        "micro_batch_size 1, adamw_torch_fused; loaders/model.py prepares for k-bit training",
+    ),
+    Recipe(
+        name="litgpt",
+        full=TrainingRun(precision="bf16", grad_accum=16, optimizer="adamw-foreach"),
+        adapted=TrainingRun(
+            precision="bf16",
+            grad_accum=16,
+            optimizer="adamw-foreach",
+            adapter_fp32=False,
+            kbit_fp32=False,
+            lora=LoraSpec(rank=8, targets=_QUERY_AND_VALUE, dropout=True),
+        ),
+        source="litgpt 0.5.13 finetune/full.py and lora.py: micro_batch_size 1, global_batch_size "
+        "16, rank 8 on query and value, dropout 0.05, bf16-true",
+    ),
+    Recipe(
+        name="torchtitan",
+        full=TrainingRun(
+            precision="bf16-mixed",
+            checkpointing="selective",
+            seq_len=8192,
+            parallel=Parallel(fsdp="full"),
+        ),
+        adapted=TrainingRun(
+            checkpointing="selective", seq_len=8192, parallel=Parallel(fsdp="full")
+        ),
+        source="pytorch/torchtitan docs/: FSDP2 with bf16 parameters and fp32 reduction, selective "
+        "activation checkpointing, fused AdamW, sequences of 8,192",
+    ),
+    Recipe(
+        name="megatron",
+        full=TrainingRun(
+            precision="bf16-mixed",
+            master="megatron",
+            checkpointing="core-attention",
+            fused_layers=True,
+        ),
+        adapted=TrainingRun(
+            precision="bf16-mixed",
+            master="megatron",
+            checkpointing="core-attention",
+            fused_layers=True,
+        ),
+        source="NVIDIA/Megatron-LM training/theoretical_memory_usage.py: bf16 weights, fp32 "
+        "gradients, master weights and moments; selective recomputation of the core attention",
+    ),
+    Recipe(
+        name="deepspeed",
+        full=TrainingRun(master="engine", parallel=Parallel(zero=2)),
+        adapted=TrainingRun(master="engine", parallel=Parallel(zero=2)),
+        source="DeepSpeed runtime/zero/config.py: buckets of 5e8 elements; bf16 weights and "
+        "gradients, fp32 master weights",
+    ),
+)
+_BY_NAME = {recipe.name: recipe for recipe in RECIPES}
+RECIPE_NAMES = tuple(_BY_NAME)
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of a name. Raises UsageError."""
+    found = _BY_NAME.get(name)
+    if found is None:
+        raise UsageError(
+            f"There is no recipe {name!r:.60}.", hint=f"Choose one of: {', '.join(_BY_NAME)}."
+        )
+    return found

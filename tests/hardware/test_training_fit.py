@@ -1,0 +1,87 @@
+"""Whether training fits, how far it could go, and what would change it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hfmem.gpu import GpuGroup
+from hfmem.hardware.catalogue import find, parse_gpu
+from hfmem.hardware.training_fit import judge_training, step_seconds
+from hfmem.memory.training import training_estimate
+from hfmem.memory.training_run import Parallel, TrainingRun
+from tests.memory.training_models import LLAMA_8B, model_of
+
+LLAMA = model_of(LLAMA_8B)
+RUN = TrainingRun(precision="bf16", seq_len=2048, checkpointing="full")
+
+
+def group(name: str) -> GpuGroup:
+    """A group by the name that ``--gpu`` takes."""
+    return parse_gpu(name)
+
+
+def test_verdict_follows_the_need() -> None:
+    fits = judge_training(group("h100"), model=LLAMA, run=RUN)
+    assert fits.verdict in ("fits", "tight")
+    assert fits.headroom_bytes == fits.usable_bytes - fits.per_gpu_bytes
+    assert judge_training(group("rtx-4090"), model=LLAMA, run=RUN).verdict == "no"
+
+
+def test_limits_are_exact() -> None:
+    found = judge_training(group("h100"), model=LLAMA, run=RUN)
+    gpu = find("h100")
+
+    def need(**changes: int) -> int:
+        return training_estimate(LLAMA, replace(RUN, **changes), "datacenter").need_bytes
+
+    assert found.max_micro_batch is not None
+    assert found.max_seq_len is not None
+    assert need(micro_batch=found.max_micro_batch) <= gpu.usable_bytes
+    assert need(micro_batch=found.max_micro_batch + 1) > gpu.usable_bytes
+    assert need(seq_len=found.max_seq_len) <= gpu.usable_bytes
+    assert need(seq_len=found.max_seq_len + 1) > gpu.usable_bytes
+
+
+def test_the_advice_fits() -> None:
+    run = replace(RUN, checkpointing="none", seq_len=32768, method="lora")
+    found = judge_training(group("h100"), model=LLAMA, run=run)
+    assert found.verdict == "no"
+    assert found.advice == "--gradient-checkpointing"
+    changed = replace(run, checkpointing="full")
+    assert judge_training(group("h100"), model=LLAMA, run=changed).fits
+
+
+def test_fewest_gpus_fall_with_the_stage() -> None:
+    found = judge_training(group("rtx-4090"), model=LLAMA, run=RUN)
+    ranks = dict(found.zero_ranks)
+    # 16 GB of 16-bit weights and as many gradients are on every GPU up to stage 1.
+    assert ranks[0] is None
+    assert ranks[1] is None
+    assert ranks[3] is not None
+    least = ranks[3]
+    usable = find("rtx-4090").usable_bytes
+    for count, holds in ((least, True), (least - 1, False)):
+        run = replace(RUN, parallel=Parallel(dp=count, zero=3))
+        assert (training_estimate(LLAMA, run, "consumer").need_bytes <= usable) is holds
+
+
+@pytest.mark.parametrize(
+    ("method", "checkpointing", "each"),
+    [("full", "none", 6), ("full", "full", 8), ("lora", "none", 4), ("lora", "full", 6)],
+)
+def test_step_time_is_operations_over_rate(method: str, checkpointing: str, each: int) -> None:
+    """6 operations a parameter and token (arXiv:2001.08361) at 40 % of the H100's bf16 rate."""
+    run = replace(RUN, method=method, checkpointing=checkpointing, micro_batch=8)
+    gpu = find("h100-sxm")
+    found = training_estimate(LLAMA, run)
+    seconds = step_seconds(LLAMA, run, found, gpu)
+    assert gpu.bf16_flops is not None
+    expected = each * 8_030_261_248 * 8 * 2048 / (0.4 * gpu.bf16_flops)
+    assert seconds == pytest.approx(expected)
+
+
+def test_an_unknown_model_is_not_judged() -> None:
+    model = model_of({"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2})
+    assert judge_training(group("h100"), model=model, run=RUN).verdict is None
