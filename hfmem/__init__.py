@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         GatedModelError,
         HfmemError,
         HubUnavailableError,
+        InternalError,
         InvalidListLineError,
         InvalidValueError,
         MalformedHeaderError,
@@ -41,8 +42,18 @@ if TYPE_CHECKING:
     )
     from hfmem.hardware.fit import Fit
     from hfmem.memory.term import Term
+    from hfmem.memory.training_run import (
+        Checkpointing,
+        Fsdp,
+        Loss,
+        Method,
+        Objective,
+        Offload,
+        Precision,
+    )
     from hfmem.memory.workload import Attention, Device
     from hfmem.source import SourceChoice
+    from hfmem.training import Plan
 
 _HOMES = {
     "hfmem.answer": ("Download", "Estimate", "Failure"),
@@ -53,6 +64,7 @@ _HOMES = {
         "GatedModelError",
         "HfmemError",
         "HubUnavailableError",
+        "InternalError",
         "InvalidListLineError",
         "InvalidValueError",
         "MalformedHeaderError",
@@ -68,6 +80,7 @@ _HOMES = {
     ),
     "hfmem.hardware.fit": ("Fit",),
     "hfmem.memory.term": ("Term",),
+    "hfmem.training": ("Plan",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -81,6 +94,7 @@ __all__ = [
     "GatedModelError",
     "HfmemError",
     "HubUnavailableError",
+    "InternalError",
     "InvalidListLineError",
     "InvalidValueError",
     "MalformedHeaderError",
@@ -89,6 +103,7 @@ __all__ = [
     "NoWeightsError",
     "Note",
     "OfflineError",
+    "Plan",
     "RateLimitedError",
     "RevisionNotFoundError",
     "SourceError",
@@ -98,6 +113,7 @@ __all__ = [
     "__version__",
     "audit",
     "estimate",
+    "train",
 ]
 
 
@@ -109,9 +125,71 @@ class Keywords(TypedDict, total=False):
     runtime: str
     kv_dtype: str
     dtype: str | None
+    quantize: str | None
     attention: Attention | None
     device: Device
     encoder_ctx: int | None
+    images: int
+    image_size: str | tuple[int, int] | None
+    frames: int
+    audio_seconds: float
+    gpu: str | Sequence[str]
+    revision: str | None
+    token: str | None
+    offline: bool
+    source: SourceChoice
+    recorded: str | PathLike[str] | None
+    rules: bool
+    tp: int
+    pp: int
+    ep: int
+    dp: int
+    dcp: int
+    enable_expert_parallel: bool
+    gpu_memory_utilization: float
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    block_size: int
+    enforce_eager: bool
+    cpu_offload_gb: float
+    disable_hybrid_kv_cache_manager: bool
+    kv_cache_memory_bytes: int | str
+    mamba_cache_mode: str
+    mamba_ssm_cache_dtype: str
+    no_enable_prefix_caching: bool
+
+
+class TrainKeywords(TypedDict, total=False):
+    """The flags of ``hfmem train``, as keyword arguments of ``train``."""
+
+    method: Method
+    objective: Objective
+    recipe: str | None
+    seq_len: int | None
+    micro_batch: int | None
+    grad_accum: int | None
+    optimizer: str | None
+    precision: Precision | None
+    attention: Attention | None
+    lora_rank: int | None
+    lora_targets: str | None
+    adapter: str | PathLike[str] | None
+    quantize: str | None
+    gradient_checkpointing: bool | None
+    checkpointing: Checkpointing | None
+    loss: Loss | None
+    compile: bool | None
+    optimizer_in_backward: bool | None
+    activation_offload: bool | None
+    tp: int
+    pp: int
+    dp: int | None
+    ep: int
+    sp: bool
+    zero: int | None
+    fsdp: Fsdp | None
+    offload: Offload
+    device: Device
     gpu: str | Sequence[str]
     revision: str | None
     token: str | None
@@ -125,8 +203,9 @@ def estimate(model: str, **options: Unpack[Keywords]) -> Estimate:
     """What one model needs in memory.
 
     ``model`` takes every form of the command line's MODEL, ``options`` are its flags: ctx, batch,
-    runtime, kv_dtype, dtype, attention, device, encoder_ctx, gpu, revision, token, offline, source,
-    recorded, rules. Raises HfmemError.
+    runtime, kv_dtype, dtype, quantize, attention, device, encoder_ctx, gpu, revision, token,
+    offline, source, recorded, rules, and the engines' own flags by the names of ``hfmem.flags``.
+    Raises HfmemError.
     """
     from hfmem.auditing import one, options_of
 
@@ -136,11 +215,25 @@ def estimate(model: str, **options: Unpack[Keywords]) -> Estimate:
 def audit(models: Iterable[str], **options: Unpack[Keywords]) -> Iterator[Estimate | Failure]:
     """Many models, in the order given; a model that fails is a Failure, never the end.
 
-    ``options`` are those of ``estimate``. Raises UsageError for options that fit no model.
+    ``options`` are those of ``estimate``. Models are drawn as rows are taken, so both may be
+    endless, and the iterator may be left at any row. A used up quota of the Hub is waited out.
+    Raises UsageError for options that fit no model.
     """
-    from hfmem.auditing import ListItem, options_of, run
+    from hfmem import auditing
 
-    return run((ListItem(model=model) for model in models), options_of(**options))
+    items = (auditing.ListItem(model=model) for model in models)
+    return auditing.audit(items, auditing.options_of(**options))
+
+
+def train(model: str, **options: Unpack[TrainKeywords]) -> Plan:
+    """What training or fine-tuning one model needs in memory.
+
+    ``options`` are the flags of ``hfmem train``; method is full, lora, qlora or dora. Raises
+    HfmemError.
+    """
+    from hfmem.planning import one
+
+    return one(model, **options)
 
 
 def __getattr__(name: str) -> object:

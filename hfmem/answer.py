@@ -9,21 +9,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hfmem.checkpoint.snapshot import Note, Snapshot
+from hfmem.comparison import ALL, Compared, compare
 from hfmem.dtypes import BITS
 from hfmem.errors import HfmemError, InvalidValueError, UsageError
+from hfmem.flags import flags_for
 from hfmem.gpu import GpuGroup
 from hfmem.hardware.catalogue import COMMON, find, parse_gpu
-from hfmem.hardware.fit import Fit, class_of, judge
+from hfmem.hardware.fit import Fit, advised, judge
 from hfmem.hardware.ladder import ladder
+from hfmem.hardware.smallest import on_group
+from hfmem.hardware.throughput import Throughput, throughput
+from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import MemoryEstimate
-from hfmem.memory.parallel import layer_split
 from hfmem.memory.precision import Rung
+from hfmem.memory.quantize import scheme
 from hfmem.memory.rules import Facts, Rule, rules
 from hfmem.memory.term import Term
 from hfmem.memory.workload import Workload
+from hfmem.model.config import read
 from hfmem.model.describe import describe
+from hfmem.model.media import MediaInput
 from hfmem.model.model import Model
-from hfmem.runtimes import RUNTIMES, Runtime
+from hfmem.model.multimodal import media
+from hfmem.runtimes import RUNTIMES, Runtime, check_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +75,36 @@ class Estimate:
     download: Download
     per_gpu: PerGpu | None = None
     """On the first group of GPUs that was named; None where none was, or the total is unknown."""
+    throughput: Throughput | None = None
+    """On the first group of GPUs that was named; None where none was."""
+    runtimes: tuple[Compared, ...] = ()
+    """Every runtime's figures, where all were asked for."""
     input: Mapping[str, str] = field(default_factory=dict)
     """Columns that a list carried along."""
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """Of the model, then of the estimate."""
-        return (*self.model.notes, *self.memory.notes)
+        """Of the model, then of the estimate, then of its speed."""
+        brought = self.workload.media
+        slow = self.throughput.note if self.throughput else None
+        return (
+            *self.model.notes,
+            *(brought.notes if brought else ()),
+            *self.memory.notes,
+            *((slow,) if slow else ()),
+        )
 
     def to_dict(self) -> dict[str, object]:
         """The JSON element of the ``results`` array."""
         from hfmem.report.json import result
 
         return result(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it: a table."""
+        from hfmem.report.notebook import table
+
+        return table(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,18 +145,29 @@ class Question:
     groups: tuple[GpuGroup, ...]
     """The GPUs that were named."""
     rules: bool = False
+    every: bool = False
+    """Every runtime is asked, ``runtime`` in detail."""
 
 
 def question(workload: Workload, *, gpus: tuple[str, ...] = (), rules: bool = False) -> Question:
     """Resolve the names of a question. Raises UsageError for a runtime, type or GPU that is
     unknown."""
-    runtime = RUNTIMES.get(workload.runtime)
+    every = workload.runtime == ALL
+    runtime = RUNTIMES.get("transformers" if every else workload.runtime)
     if runtime is None:
         raise UsageError(
             f"There is no runtime {workload.runtime!r:.60}.",
-            hint=f"Choose one of: {', '.join(RUNTIMES)}.",
+            hint=f"Choose one of: {', '.join(RUNTIMES)}, {ALL}.",
         )
-    if workload.kv_dtype not in runtime.kv_dtypes:
+    if every and any(workload.kv_dtype in one.kv_dtypes for one in RUNTIMES.values()):
+        kv_dtypes: tuple[str, ...] = (workload.kv_dtype,)
+    else:
+        kv_dtypes = runtime.kv_dtypes
+    if workload.version is not None:
+        check_version(runtime, workload.version)
+    if workload.quantize is not None:
+        scheme(workload.quantize, runtime=runtime.name)
+    if workload.kv_dtype not in kv_dtypes:
         raise UsageError(
             f"{runtime.name} has no KV cache type {workload.kv_dtype!r:.60}.",
             hint=f"Choose one of: {', '.join(runtime.kv_dtypes)}.",
@@ -141,6 +177,7 @@ def question(workload: Workload, *, gpus: tuple[str, ...] = (), rules: bool = Fa
         runtime=runtime,
         groups=tuple(group for name in gpus for group in _groups(name)),
         rules=rules,
+        every=every,
     )
 
 
@@ -155,32 +192,73 @@ def _groups(name: str) -> tuple[GpuGroup, ...]:
 def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     """Everything about one model. Raises HfmemError where its facts do not suffice."""
     model = describe(snapshot)
-    runtime, workload = asked.runtime, asked.workload
-    groups = asked.groups
-    gpu_class = class_of(groups[0].gpu) if groups else "unknown"
-    memory = runtime.estimate(model, workload, gpu_class)
-    cards = tuple(GpuGroup(gpu=find(name), count=1) for name in COMMON)
+    runtime, workload, groups = asked.runtime, _with_media(asked.workload, snapshot), asked.groups
+    common, workload = workload, _own(workload, runtime) if asked.every else workload
+    first = groups[0] if groups else None
+    memory = runtime.estimate(model, _on(workload, first), first)
+    alone = runtime.estimate(model, workload, None) if memory.count > 1 else memory
+    cards = tuple(GpuGroup(gpu=find(name), count=alone.count) for name in COMMON)
     known = not memory.unknown
+    fits = tuple(judge(group, model=model, workload=workload, runtime=runtime) for group in groups)
     return Estimate(
         model=model,
         workload=replace(workload, ctx=memory.ctx),
         memory=memory,
-        fit=tuple(
-            judge(group, model=model, workload=workload, runtime=runtime) for group in groups
-        ),
+        fit=tuple(advised(fit, model=model, workload=workload, runtime=runtime) for fit in fits),
         cards=tuple(
             judge(group, model=model, workload=workload, runtime=runtime)
             for group in (cards if known and not groups else ())
         ),
-        precision=ladder(model, memory, cards=cards) if known else (),
+        precision=ladder(
+            model,
+            alone,
+            cards=cards,
+            on=lambda group: on_group(group, model=model, workload=workload, runtime=runtime),
+            runtime=runtime.name,
+            asked=workload.quantize,
+        )
+        if known
+        else (),
+        runtimes=compare(model, common, groups) if asked.every else (),
         rules=_rules(model, memory, workload) if asked.rules else (),
         download=_download(snapshot, model),
-        per_gpu=_per_gpu(model, memory, groups[0].count) if groups and known else None,
+        per_gpu=_per_gpu(memory) if known and (groups or memory.rank) else None,
+        throughput=throughput(fits[0], model=model, workload=workload, memory=memory)
+        if fits
+        else None,
     )
 
 
-def _per_gpu(model: Model, memory: MemoryEstimate, count: int) -> PerGpu:
-    return PerGpu(count=count, memory=layer_split(memory, model=model, count=count))
+def _with_media(workload: Workload, snapshot: Snapshot) -> Workload:
+    """The question with what its pictures, frames and sound become in this model."""
+    brought = MediaInput(
+        images=workload.images,
+        image_size=workload.image_size,
+        frames=workload.frames,
+        audio_seconds=workload.audio_seconds,
+    )
+    return replace(workload, media=media(read(snapshot.config or {}), snapshot.documents, brought))
+
+
+def _own(workload: Workload, runtime: Runtime) -> Workload:
+    """The part of a question to every runtime that is meant for one."""
+    own = {flag.name for flag in flags_for(runtime.name)}
+    others = {name: None for name, _ in workload.flags.given if name not in own}
+    kv_dtype = workload.kv_dtype if workload.kv_dtype in runtime.kv_dtypes else "auto"
+    return replace(
+        workload,
+        runtime=runtime.name,
+        kv_dtype=kv_dtype,
+        flags=workload.flags.but(**others),
+    )
+
+
+def _on(workload: Workload, group: GpuGroup | None) -> Workload:
+    return workload if group is None else replace(workload, device=device_of(group.gpu))
+
+
+def _per_gpu(memory: MemoryEstimate) -> PerGpu:
+    return PerGpu(count=memory.count, memory=memory.largest.memory)
 
 
 def _rules(model: Model, memory: MemoryEstimate, workload: Workload) -> tuple[Rule, ...]:

@@ -16,9 +16,11 @@ HfmemError
 ├── ConfigError                   config.json does not say what it must
 │   ├── MissingKeyError
 │   └── InvalidValueError
-└── UnsupportedArchitectureError  a cache layout that is neither known nor conventional
+├── UnsupportedArchitectureError  a cache layout that is neither known nor conventional
+└── InternalError                 a bug of hfmem at one model of an audit
 
-A TypeError or KeyError that escapes is a bug and is never caught.
+A TypeError or KeyError that escapes is a bug: it ends an estimate, and becomes the row of its model
+in an audit.
 """
 
 from __future__ import annotations
@@ -132,3 +134,9 @@ class UnsupportedArchitectureError(HfmemError):
     """The cache layout is neither known to hfmem nor told by conventional keys."""
 
     code = "unsupported_architecture"
+
+
+class InternalError(HfmemError):
+    """hfmem has a bug that this model, one of a list, brings out."""
+
+    code = "internal_error"

@@ -22,6 +22,7 @@ PROMISED = {
     "invalid_value",
     "unsupported_architecture",
     "invalid_list_line",
+    "internal_error",
 }
 
 

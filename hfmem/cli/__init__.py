@@ -79,6 +79,8 @@ def _app(verb: str) -> typer.Typer:
             from hfmem.cli.estimate import app
         case "audit":
             from hfmem.cli.audit import app
+        case "train":
+            from hfmem.cli.train import app
         case "gpus":
             from hfmem.cli.gpus import app
         case "record":

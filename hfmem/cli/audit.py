@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hfmem.cli import options
+from hfmem.cli import audit_options, options
+from hfmem.errors import UsageError
+
+if TYPE_CHECKING:
+    from hfmem.answer import Failure
+    from hfmem.auditing import ListItem
 
 app = options.new_app("audit")
 
 
 @app.command()
+@options.with_engine_flags
 def audit_list(
-    models: options.ModelList,
+    models: audit_options.List = None,
+    author: audit_options.Author = None,
+    search: audit_options.Search = None,
+    filters: audit_options.Filters = None,
+    collection: audit_options.Collection = None,
+    limit: audit_options.Limit = None,
     ctx: options.Ctx = None,
     batch: options.Batch = "1",
     runtime: options.Runtime = "transformers",
     kv_dtype: options.KvDtype = "auto",
     dtype: options.Dtype = None,
+    quantize: options.Quantize = None,
     attention: options.Attention = None,
     encoder_ctx: options.EncoderCtx = None,
+    images: options.Images = "0",
+    image_size: options.ImageSize = None,
+    frames: options.Frames = "0",
+    audio_seconds: options.AudioSeconds = "0",
     device: options.Device = "cuda",
     gpu: options.Gpus = None,
     fail_over: options.FailOver = None,
@@ -32,12 +51,16 @@ def audit_list(
     output: options.Output = None,
     explain: options.Explain = False,
     rules: options.Rules = False,
+    resume: audit_options.Resume = False,
+    baseline: audit_options.Baseline = None,
+    engine: Mapping[str, object] | None = None,
 ) -> int:
     """What every model of a list needs in memory; a failed model is a row, never the end."""
     # Late, so that --help and usage errors need not wait for the arithmetic.
     from hfmem import auditing
+    from hfmem.cli.audit_run import Plan, announce, partial_of, run_audit
     from hfmem.cli.delivery import Delivery, deliver
-    from hfmem.lists import read_list
+    from hfmem.report import changes
 
     delivery = Delivery.of(
         format=format,
@@ -53,11 +76,19 @@ def audit_list(
         runtime=runtime,
         kv_dtype=kv_dtype,
         dtype=dtype,
+        quantize=quantize,
         attention=attention,
         device=device,
         encoder_ctx=encoder_ctx,
+        images=images,
+        image_size=image_size,
+        frames=frames,
+        audio_seconds=audio_seconds,
+        engine=engine or {},
     )
-    items = read_list(models, stdin=sys.stdin.buffer)
+    if resume and delivery.target is None:
+        raise UsageError("--resume needs a file.", hint="Name the file of the audit: -o FILE")
+    earlier = None if baseline is None else changes.baseline(baseline)
     asked = auditing.Options(
         workload=workload,
         gpus=tuple(gpu or ()),
@@ -68,4 +99,57 @@ def audit_list(
         offline=offline,
         rules=rules,
     )
-    return deliver(auditing.run(items, asked), delivery, workload=workload, expected=len(items))
+    items, query = _items(
+        models,
+        author=author,
+        search=search,
+        filters=tuple(filters or ()),
+        collection=collection,
+        limit=limit,
+        token=token,
+        partial=partial_of(delivery.target) if resume and delivery.target else None,
+    )
+    if delivery.format == "jsonl" and delivery.target is None and earlier is None:
+        answers = auditing.audit(items, asked, announce=announce)
+        return deliver(answers, delivery, workload=workload, expected=len(items))
+    plan = Plan(delivery=delivery, resume=resume, baseline=earlier, query=query)
+    return run_audit(items, asked, plan)
+
+
+def _items(
+    path: str | None,
+    *,
+    author: str | None,
+    search: str | None,
+    filters: tuple[str, ...],
+    collection: str | None,
+    limit: int | None,
+    token: str | None,
+    partial: Path | None,
+) -> tuple[Sequence[ListItem | Failure], dict[str, object] | None]:
+    """The models, and the query that they come from where it is no list of the user's.
+
+    What the Hub lists may change from hour to hour: a resumed audit keeps to what was listed then.
+    """
+    if path is not None and not (author or search or filters or collection or limit):
+        from hfmem.lists import read_list
+
+        return read_list(path, stdin=sys.stdin.buffer), None
+    if path is not None:
+        raise UsageError(
+            "There are both a LIST and a listing of the Hub.", hint="Leave out one of them."
+        )
+    if not (author or search or filters or collection):
+        raise UsageError(
+            "Missing argument 'LIST'.",
+            hint="For example: hfmem audit list.txt, or hfmem audit --author Qwen",
+        )
+    from hfmem.auditing import ListItem
+    from hfmem.cli.journal import listed_before
+    from hfmem.source.search import Query, models
+
+    query = Query(author=author, search=search, filters=filters, collection=collection, limit=limit)
+    names = None if partial is None else listed_before(partial, query.to_dict())
+    if names is None:
+        names = models(query, token=token)
+    return [ListItem(model=name) for name in names], query.to_dict()

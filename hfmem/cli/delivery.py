@@ -8,7 +8,14 @@ from pathlib import Path
 
 from hfmem.answer import Estimate, Failure
 from hfmem.cli.errors import complain, remark
-from hfmem.cli.output import check_target, progress, screen_of_stdout, to_file, to_stdout
+from hfmem.cli.output import (
+    check_target,
+    progress,
+    replacing,
+    screen_of_stdout,
+    to_file,
+    to_stdout,
+)
 from hfmem.cli.verdict import INTERRUPTED, verdict
 from hfmem.errors import UsageError
 from hfmem.memory.workload import Workload
@@ -47,13 +54,15 @@ class Delivery:
         """What the options say. Raises UsageError where they contradict each other."""
         target = None if output in (None, "-") else Path(str(output)).expanduser()
         chosen = choose_format(format=format, json=json, target=target)
-        if explain and chosen == "csv":
+        if explain and chosen in ("csv", "parquet"):
             raise UsageError(
-                "--explain has no place in CSV.",
+                f"--explain has no place in {'CSV' if chosen == 'csv' else 'Parquet'}.",
                 hint="Choose table, markdown or json; json and jsonl explain every number anyway.",
             )
         if target is not None:
             check_target(target)
+        if chosen == "parquet":
+            _check_parquet(target)
         return cls(
             format=chosen,
             target=target,
@@ -66,6 +75,14 @@ class Delivery:
     def shows_failures(self) -> bool:
         """The reader sees the failed models in the output itself."""
         return self.format == "table" and self.target is None and not self.single
+
+
+def _check_parquet(target: Path | None) -> None:
+    if target is None:
+        raise UsageError("Parquet is not for a terminal.", hint="Write to a file: -o FILE.parquet")
+    from hfmem.report import parquet
+
+    parquet.require()
 
 
 def choose_format(*, format: Format | None, json: bool, target: Path | None) -> Format:
@@ -94,6 +111,32 @@ def choose_format(*, format: Format | None, json: bool, target: Path | None) -> 
     return "table"
 
 
+@dataclass(slots=True)
+class Speaker:
+    """Says on standard error what the output does not show at once."""
+
+    delivery: Delivery
+    said: int = 0
+
+    def comment(self, answer: Estimate | Failure) -> None:
+        """Complain of a failure, remark on a limit that is exceeded."""
+        match answer:
+            case Failure():
+                if self.delivery.shows_failures:
+                    return
+                if self.said < _COMPLAINTS:
+                    named = "" if answer.model in answer.message else f"{answer.model}: "
+                    complain(f"{named}{answer.message}", hint=answer.hint)
+                self.said += 1
+            case Estimate():
+                _remark_on_limit(answer, self.delivery.fail_over)
+
+    def close(self) -> None:
+        """Say how many more there were."""
+        if self.said > _COMPLAINTS:
+            complain(f"{self.said - _COMPLAINTS:,} more models failed; the output names them.")
+
+
 def deliver(
     answers: Iterable[Estimate | Failure],
     delivery: Delivery,
@@ -112,22 +155,33 @@ def deliver(
         explain=delivery.explain,
     )
     streams = delivery.format == "jsonl" and to_screen
-    code, kept, complaints = 0, list[Estimate | Failure](), 0
+    code, kept, speaker = 0, list[Estimate | Failure](), Speaker(delivery)
     try:
         for answer in progress(answers, expected=expected, quiet=streams):
             code = max(code, verdict(answer, delivery.fail_over))
-            complaints += _comment(answer, delivery, said=complaints)
+            speaker.comment(answer)
             if streams:
                 to_stdout(render((answer,), layout))
             else:
                 kept.append(answer)
     except KeyboardInterrupt:
         code = INTERRUPTED
-    if complaints > _COMPLAINTS:
-        complain(f"{complaints - _COMPLAINTS:,} more models failed; the output names them.")
-    if not streams:
-        _write(render(kept, layout) if kept or code != INTERRUPTED else "", delivery.target)
+    speaker.close()
+    if streams or (code == INTERRUPTED and not kept):
+        return code
+    if delivery.target is not None and delivery.format == "parquet":
+        _write_parquet(delivery.target, kept, layout)
+    else:
+        _write(render(kept, layout), delivery.target)
     return code
+
+
+def _write_parquet(target: Path, kept: Iterable[Estimate | Failure], layout: Layout) -> None:
+    from hfmem.report import json
+    from hfmem.report.documents import Store, write_parquet
+
+    with replacing(target) as draft:
+        write_parquet(draft, Store(lines=lambda: map(json.line, kept)), layout)
 
 
 def _write(text: str, target: Path | None) -> None:
@@ -135,21 +189,6 @@ def _write(text: str, target: Path | None) -> None:
         to_stdout(text)
     elif text:
         to_file(target, text)
-
-
-def _comment(answer: Estimate | Failure, delivery: Delivery, *, said: int) -> bool:
-    """Say on standard error what the output does not show at once; True for a failure."""
-    match answer:
-        case Failure():
-            if delivery.shows_failures:
-                return False
-            if said < _COMPLAINTS:
-                named = "" if answer.model in answer.message else f"{answer.model}: "
-                complain(f"{named}{answer.message}", hint=answer.hint)
-            return True
-        case Estimate():
-            _remark_on_limit(answer, delivery.fail_over)
-            return False
 
 
 def _remark_on_limit(estimate: Estimate, limit: int | None) -> None:

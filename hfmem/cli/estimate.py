@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hfmem.cli import options
 from hfmem.errors import UsageError
 
@@ -9,9 +11,11 @@ app = options.new_app("estimate")
 
 
 @app.command(
-    epilog="Other verbs: hfmem audit LIST (many models), hfmem gpus (the catalogue of "
-    "accelerators), hfmem record MODEL (facts for use without a network). Each has its --help."
+    epilog="Other verbs: hfmem audit LIST (many models), hfmem train MODEL (training), "
+    "hfmem gpus (the catalogue of accelerators), hfmem record MODEL (facts for use without a "
+    "network). Each has its --help."
 )
+@options.with_engine_flags
 def estimate(
     models: options.Models,
     ctx: options.Ctx = None,
@@ -19,8 +23,13 @@ def estimate(
     runtime: options.Runtime = "transformers",
     kv_dtype: options.KvDtype = "auto",
     dtype: options.Dtype = None,
+    quantize: options.Quantize = None,
     attention: options.Attention = None,
     encoder_ctx: options.EncoderCtx = None,
+    images: options.Images = "0",
+    image_size: options.ImageSize = None,
+    frames: options.Frames = "0",
+    audio_seconds: options.AudioSeconds = "0",
     device: options.Device = "cuda",
     gpu: options.Gpus = None,
     fail_over: options.FailOver = None,
@@ -34,6 +43,8 @@ def estimate(
     output: options.Output = None,
     explain: options.Explain = False,
     rules: options.Rules = False,
+    plot: options.Plot = None,
+    engine: Mapping[str, object] | None = None,
     _version: options.Version = False,
 ) -> int:
     """What a Hugging Face model needs in memory, before the download."""
@@ -51,15 +62,26 @@ def estimate(
         fail_over=fail_over,
         single=len(models) == 1,
     )
+    picture = None
+    if plot is not None:
+        from hfmem.cli.plot import Plot
+
+        picture = Plot.of(plot, delivery=delivery)
     workload = options.workload_of(
         ctx=ctx,
         batch=batch,
         runtime=runtime,
         kv_dtype=kv_dtype,
         dtype=dtype,
+        quantize=quantize,
         attention=attention,
         device=device,
         encoder_ctx=encoder_ctx,
+        images=images,
+        image_size=image_size,
+        frames=frames,
+        audio_seconds=audio_seconds,
+        engine=engine or {},
     )
     asked = auditing.Options(
         workload=workload,
@@ -72,4 +94,9 @@ def estimate(
         rules=rules,
     )
     items = tuple(auditing.ListItem(model=model) for model in models)
-    return deliver(auditing.run(items, asked), delivery, workload=workload, expected=len(items))
+    answers = auditing.run(items, asked)
+    if picture is None:
+        return deliver(answers, delivery, workload=workload, expected=len(items))
+    code = deliver(picture.watch(answers), delivery, workload=workload, expected=len(items))
+    picture.draw()
+    return code

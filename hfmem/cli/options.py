@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +14,7 @@ import typer
 
 from hfmem.cli.routing import VERBS
 from hfmem.errors import UsageError
+from hfmem.flags import FLAGS, Flag, flags_of
 from hfmem.memory.workload import Attention as AttentionName
 from hfmem.memory.workload import Device as DeviceName
 from hfmem.memory.workload import Workload, workload
@@ -41,6 +45,12 @@ def _kv_dtypes(incomplete: str) -> Iterator[str]:
     yield from (name for name in names if name.startswith(incomplete))
 
 
+def _schemes(incomplete: str) -> Iterator[str]:
+    from hfmem.memory.quantize import choices
+
+    yield from (name for name in choices() if name.startswith(incomplete))
+
+
 def _gpus(incomplete: str) -> Iterator[tuple[str, str]]:
     from hfmem.hardware.catalogue import gpus
 
@@ -55,15 +65,6 @@ Models = Annotated[
         help="org/name, name, org/name@revision, a Hub URL, a folder, config.json, .safetensors "
         "or .gguf.",
         autocompletion=_verbs,
-    ),
-]
-ModelList = Annotated[
-    str,
-    typer.Argument(
-        metavar="LIST",
-        show_default=False,
-        help="A text file (one MODEL a line, # comments), a CSV or JSONL file with a column model, "
-        "or - for standard input.",
     ),
 ]
 Ctx = Annotated[
@@ -89,8 +90,8 @@ Runtime = Annotated[
     typer.Option(
         "--runtime",
         "-r",
-        metavar="NAME",
-        help="The engine whose memory is asked for.",
+        metavar="NAME|NAME@VERSION",
+        help="The engine whose memory is asked for: transformers, vllm, vllm@0.19.",
         autocompletion=_runtimes,
         rich_help_panel=_WORKLOAD,
     ),
@@ -116,6 +117,17 @@ Dtype = Annotated[
         rich_help_panel=_WORKLOAD,
     ),
 ]
+Quantize = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize",
+        metavar="SCHEME",
+        show_default=False,
+        help="What if it were quantized: nf4, fp8, gptq-4bit-g64, mlx-4bit, q4_k_m …",
+        autocompletion=_schemes,
+        rich_help_panel=_WORKLOAD,
+    ),
+]
 Attention = Annotated[
     AttentionName | None,
     typer.Option(
@@ -132,6 +144,43 @@ EncoderCtx = Annotated[
         metavar="TOKENS",
         show_default="as --ctx",
         help="Encoder tokens of an encoder-decoder model.",
+        rich_help_panel=_WORKLOAD,
+    ),
+]
+Images = Annotated[
+    str,
+    typer.Option(
+        "--images",
+        metavar="N",
+        help="Pictures in each sequence, on top of --ctx.",
+        rich_help_panel=_WORKLOAD,
+    ),
+]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(
+        "--image-size",
+        metavar="WxH",
+        show_default=False,
+        help="Pixels of every picture or frame: 1920x1080.",
+        rich_help_panel=_WORKLOAD,
+    ),
+]
+Frames = Annotated[
+    str,
+    typer.Option(
+        "--frames",
+        metavar="N",
+        help="Frames of a film in each sequence, on top of --ctx.",
+        rich_help_panel=_WORKLOAD,
+    ),
+]
+AudioSeconds = Annotated[
+    str,
+    typer.Option(
+        "--audio-seconds",
+        metavar="S",
+        help="Sound in each sequence, on top of --ctx.",
         rich_help_panel=_WORKLOAD,
     ),
 ]
@@ -224,6 +273,17 @@ Explain = Annotated[
         rich_help_panel=_OUTPUT,
     ),
 ]
+Plot = Annotated[
+    str | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        show_default=False,
+        help="Memory against context, by term, with the cards' limits: FILE.svg, FILE.png, or - "
+        "for the terminal.",
+        rich_help_panel=_OUTPUT,
+    ),
+]
 Rules = Annotated[
     bool,
     typer.Option(
@@ -253,6 +313,50 @@ Version = Annotated[
 ]
 
 
+_ENGINE_METAVARS = {"whole": "N", "share": "F", "gib": "GIB", "size": "SIZE", "choice": "NAME"}
+
+
+def with_engine_flags(command: Callable[..., int]) -> Callable[..., int]:
+    """A command that takes every engine's flags too, and gets them by name as ``engine``."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [one for one in signature.parameters.values() if one.name != "engine"]
+    added = [
+        inspect.Parameter(
+            flag.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if flag.type == "switch" else None,
+            annotation=_annotation(flag),
+        )
+        for flag in FLAGS
+    ]
+
+    @wraps(command)
+    def taking(**given: object) -> int:
+        engine = {flag.name: given.pop(flag.name) for flag in FLAGS}
+        return command(**given, engine=engine)
+
+    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    vars(taking)["__signature__"] = signature.replace(parameters=[*parameters, *added])
+    taking.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
+    return taking
+
+
+def _annotation(flag: Flag) -> object:
+    panel = f"Engine flags of {' and '.join(flag.runtimes)}"
+    if flag.type == "switch":
+        return Annotated[bool, typer.Option(*flag.spellings, help=flag.help, rich_help_panel=panel)]
+    return Annotated[
+        str | None,
+        typer.Option(
+            *flag.spellings,
+            metavar=_ENGINE_METAVARS[flag.type],
+            show_default=False,
+            help=flag.help,
+            rich_help_panel=panel,
+        ),
+    ]
+
+
 def new_app(verb: str) -> typer.Typer:
     """A verb's application; ``-h`` is help, and errors are for ``main`` to print.
 
@@ -276,27 +380,50 @@ def workload_of(
     runtime: str,
     kv_dtype: str,
     dtype: str | None,
+    quantize: str | None = None,
     attention: AttentionName | None,
     device: DeviceName,
     encoder_ctx: str | None,
+    images: str = "0",
+    image_size: str | None = None,
+    frames: str = "0",
+    audio_seconds: str = "0",
+    engine: Mapping[str, object],
 ) -> Workload:
     """The question that the options ask. Raises UsageError."""
+    name, _, version = runtime.partition("@")
     return workload(
         ctx=None if ctx is None else parse_tokens(ctx),
         batch=_whole(batch),
-        runtime=runtime,
+        images=_whole(images, what="pictures"),
+        image_size=image_size,
+        frames=_whole(frames, what="frames"),
+        audio_seconds=_seconds(audio_seconds),
+        runtime=name,
         kv_dtype=kv_dtype,
         dtype=dtype,
+        quantize=quantize,
         attention=attention,
         device=device,
         encoder_ctx=None if encoder_ctx is None else parse_tokens(encoder_ctx),
+        version=version or None,
+        flags=flags_of(engine, runtime=name),
     )
 
 
-def _whole(text: str) -> int:
+def _seconds(text: str) -> float:
+    digits = text.strip()
+    if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", digits):
+        raise UsageError(
+            f"{text!r:.60} is not a number of seconds.", hint="Write a number, such as 30 or 12.5."
+        )
+    return float(digits)
+
+
+def _whole(text: str, *, what: str = "sequences") -> int:
     digits = text.strip().replace("_", "").replace(",", "")
     if not (digits.isascii() and digits.isdecimal()) or len(digits) > 18:
         raise UsageError(
-            f"{text!r:.60} is not a number of sequences.", hint="Write a whole number, such as 16."
+            f"{text!r:.60} is not a number of {what}.", hint="Write a whole number, such as 16."
         )
     return int(digits)

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -92,16 +93,26 @@ def to_file(path: Path, text: str) -> None:
 
     Raises UsageError.
     """
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write, which takes the place of ``path`` when the block ends, or not at all.
+
+    A device or a pipe is written to as it is. Raises UsageError.
+    """
     try:
         # Of a link its target is replaced.
         final = path.resolve()
         if final.exists() and not final.is_file():
-            final.write_text(text, encoding="utf-8", newline="")
+            yield final
             return
         draft = final.with_name(f".{final.name[:100]}.{os.getpid()}.part")
+        draft.touch(exist_ok=False)
         try:
-            with draft.open("x", encoding="utf-8", newline="") as file:
-                file.write(text)
+            yield draft
             if final.exists():
                 shutil.copymode(final, draft)
             draft.replace(final)

@@ -9,23 +9,27 @@ import re
 from collections.abc import MutableMapping, Sequence
 
 from hfmem.errors import UsageError
+from hfmem.flags import FLAGS
 
 VERBS = {
     "estimate": "what models need, and where they fit; the default",
     "audit": "every model of a list: one row each",
+    "train": "training and fine-tuning",
     "gpus": "the accelerators that are known",
     "record": "save a model's facts for use without a network",
 }
 RESERVED = {
-    "train": "Training is not estimated yet.",
     "mcp": "There is no server yet.",
 }
 VALUED = frozenset(
     {
         *("--ctx", "-c", "--max-model-len", "--batch", "-b", "--runtime", "-r"),
         *("--kv-dtype", "--kv-cache-dtype", "--dtype", "--attention", "--device", "--encoder-ctx"),
+        "--quantize",
+        *("--images", "--image-size", "--frames", "--audio-seconds"),
         *("--gpu", "--revision", "--token", "--source", "--recorded"),
-        *("--format", "--output", "-o", "--fail-over"),
+        *("--format", "--output", "-o", "--fail-over", "--plot"),
+        *(word for flag in FLAGS if flag.type != "switch" for word in flag.spellings),
     }
 )
 """Options of ``estimate`` that take the next word."""

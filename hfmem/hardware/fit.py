@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hfmem.gpu import Gpu, GpuGroup
-from hfmem.memory.estimate import PARTS, MemoryEstimate
-from hfmem.memory.overhead import GpuClass
-from hfmem.memory.parallel import layer_split
-from hfmem.memory.workload import Device, Workload
+from hfmem.gpu import GpuGroup
+from hfmem.hardware.advice import Advice, Limits, advise
+from hfmem.memory.cards import device_of
+from hfmem.hardware.smallest import fewest
+from hfmem.memory.estimate import PARTS, MemoryEstimate, Pool
+from hfmem.memory.offload import DeviceMap
+from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes import Runtime
 
@@ -34,15 +36,27 @@ class Fit:
     decided_by: str | None
     """The part that takes the most: ``weights``, ``kv_cache``, ``activations`` or ``overhead``."""
     usable_bytes: int
-    """Of the group, after other processes."""
+    """Of the group: what the engine lets itself use, or all that other processes leave."""
     headroom_bytes: int | None
     """Usable less needed, of the group; negative when it does not fit."""
     per_gpu_bytes: int | None
-    """Needed on the most loaded GPU."""
+    """Held on the most loaded GPU, with what lies outside of the engine's budget."""
     max_ctx: int | None
     """Largest context at this batch; 0 when not even one token fits, None where unknown."""
     max_batch: int | None
     """Largest batch at this context."""
+    pool: Pool | None = None
+    """The engine's KV pool on this group; None for engines whose cache grows."""
+    offload: DeviceMap | None = None
+    """What stays on the GPUs and what goes to the host, where the verdict is ``offload`` and the
+    engine streams layers."""
+    refusal: str | None = None
+    """Why the engine would not start here; None where it would."""
+    smallest_count: int | None = None
+    """The fewest of this card that hold it, in the runtime's usual split; None where none do, and
+    of a group that was not named."""
+    advice: tuple[Advice, ...] = ()
+    """What runs it, or every single change that makes it fit; of a group that was named."""
 
     @property
     def fits(self) -> bool:
@@ -50,109 +64,118 @@ class Fit:
         return self.verdict in ("fits", "tight")
 
 
-def device_of(gpu: Gpu) -> Device:
-    """Which PyTorch backend drives a card."""
-    match gpu.vendor:
-        case "amd":
-            return "rocm"
-        case "apple":
-            return "mps"
-        case "cpu":
-            return "cpu"
-        case _:
-            return "cuda"
-
-
-def class_of(gpu: Gpu) -> GpuClass:
-    """How large a driver context to expect of a card."""
-    match gpu.kind:
-        case "consumer" | "laptop" | "integrated":
-            return "consumer"
-        case "datacenter" | "workstation":
-            return "datacenter"
-        case _:
-            return "unknown"
-
-
 def judge(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtime) -> Fit:
     """Whether the workload fits on a group, and how far it could go.
 
     Need is monotone in context and in batch, so both limits are found by bisection, exact to the
-    token and to the sequence.
+    token and to the sequence. Raises UsageError for a layout that the runtime refuses.
     """
     asked = replace(workload, device=device_of(group.gpu))
-    gpu_class = class_of(group.gpu)
-    usable = group.usable_bytes // group.count
     memo: dict[tuple[int, int], int] = {}
 
     def need(ctx: int, batch: int) -> int:
         key = (ctx, batch)
         if key not in memo:
-            estimate = runtime.estimate(model, replace(asked, ctx=ctx, batch=batch), gpu_class)
-            memo[key] = layer_split(estimate, model=model, count=group.count).bytes
+            estimate = runtime.estimate(model, replace(asked, ctx=ctx, batch=batch), group)
+            memo[key] = estimate.need_bytes
         return memo[key]
 
-    estimate = runtime.estimate(model, asked, gpu_class)
+    estimate = runtime.estimate(model, asked, group)
+    free = group.usable_bytes // group.count
+    usable = free if estimate.budget_bytes is None else estimate.budget_bytes
     if estimate.unknown:
         return Fit(
             group=group,
             verdict=None,
             decided_by=None,
-            usable_bytes=group.usable_bytes,
+            usable_bytes=usable * group.count,
             headroom_bytes=None,
             per_gpu_bytes=None,
             max_ctx=None,
             max_batch=None,
         )
     ctx, batch = estimate.ctx, workload.batch
-    needed = need(ctx, batch)
-    peak = estimate.peak
+    peak = estimate.largest
+    starts = estimate.refusal is None
+    verdict = _verdict(estimate, usable)
     return Fit(
         group=group,
-        verdict=_verdict(needed, usable, estimate=estimate, model=model),
+        verdict=verdict,
+        offload=runtime.placed(
+            model,
+            estimate,
+            dtype=workload.dtype or model.dtype,
+            free_bytes=usable,
+            count=group.count,
+        )
+        if verdict == "offload" and runtime.placed is not None
+        else None,
         decided_by=max(PARTS, key=lambda name: peak.part(name).bytes),
-        usable_bytes=group.usable_bytes,
-        headroom_bytes=(usable - needed) * group.count,
-        per_gpu_bytes=needed,
+        usable_bytes=usable * group.count,
+        headroom_bytes=(usable - estimate.need_bytes) * group.count,
+        per_gpu_bytes=peak.memory.bytes,
         max_ctx=_largest(
-            lambda tokens: need(tokens, batch) <= usable,
+            lambda tokens: need(tokens, batch),
+            usable=usable,
             start=ctx,
-            limit=model.decoder.max_context or SEARCH_CTX,
-        ),
+            limit=max(1, (model.decoder.max_context or SEARCH_CTX) - workload.media_tokens),
+        )
+        if starts
+        else 0,
         max_batch=_largest(
-            lambda sequences: need(ctx, sequences) <= usable, start=batch, limit=SEARCH_BATCH
-        ),
+            lambda sequences: need(ctx, sequences), usable=usable, start=batch, limit=SEARCH_BATCH
+        )
+        if starts
+        else 0,
+        pool=estimate.pool,
+        refusal=estimate.refusal,
     )
 
 
-def _verdict(needed: int, usable: int, *, estimate: MemoryEstimate, model: Model) -> Verdict:
-    """Fits, tight, or what offloading the weights would leave on the card.
+def advised(fit: Fit, *, model: Model, workload: Workload, runtime: Runtime) -> Fit:
+    """The judgement with its advice."""
+    if fit.verdict is None:
+        return fit
+    limits = Limits(fits=fit.fits, max_ctx=fit.max_ctx, max_batch=fit.max_batch)
+    return replace(
+        fit,
+        smallest_count=fewest(fit.group, model=model, workload=workload, runtime=runtime),
+        advice=advise(fit.group, limits, model=model, workload=workload, runtime=runtime),
+    )
 
-    With accelerate's CPU offload the card keeps the cache, the activations and one streamed layer
-    beside a resident one (accelerate 1.15 hooks.py: AlignDevicesHook).
-    """
+
+def _verdict(estimate: MemoryEstimate, usable: int) -> Verdict:
+    """Fits, tight, or what is left on the card when weights move to the host."""
+    needed, offloaded = estimate.need_bytes, estimate.offloaded_bytes
+    if estimate.refusal is not None:
+        return "no"
     if needed * 100 <= usable * TIGHT_PERCENT:
         return "fits"
     if needed <= usable:
         return "tight"
-    peak = estimate.peak
-    weights = peak.part("weights").bytes
-    streamed = 2 * weights // max(1, len(model.decoder.layers))
-    resident = sum(peak.part(name).bytes for name in PARTS if name != "weights")
-    return "offload" if resident + streamed <= usable else "no"
+    return "offload" if offloaded is not None and offloaded <= usable else "no"
 
 
-def _largest(holds: Callable[[int], bool], *, start: int, limit: int) -> int:
-    """The largest n from 0 to ``limit`` for which a monotone condition holds, by bisection."""
-    if not holds(1):
+def _largest(need: Callable[[int], int], *, usable: int, start: int, limit: int) -> int:
+    """The largest n from 0 to ``limit`` whose need is usable, for a need that never falls.
+
+    Need is close to a line, so the next point is where the line between the two known ones meets
+    ``usable``; every third step halves the interval instead, which bounds the steps for any curve.
+    """
+    if need(1) > usable:
         return 0
-    low, high = 1, limit + 1
-    if 1 < start <= limit:
-        low, high = (start, high) if holds(start) else (low, start)
-    while low * 2 < high and holds(low * 2):
-        low *= 2
-    high = min(high, low * 2)
+    if need(limit) <= usable:
+        return limit
+    low, high = 1, limit
+    if low < start < high:
+        low, high = (start, high) if need(start) <= usable else (low, start)
+    steps = 0
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if holds(middle) else (low, middle)
+        steps += 1
+        ahead = (high - low) // 2
+        if steps % 3:
+            at_low = need(low)
+            ahead = (usable - at_low) * (high - low) // max(1, need(high) - at_low)
+        middle = min(max(low + ahead, low + 1), high - 1)
+        low, high = (middle, high) if need(middle) <= usable else (low, middle)
     return low

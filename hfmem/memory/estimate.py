@@ -4,12 +4,13 @@ largest."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.memory.term import Term
 
-PhaseName = Literal["loading", "prefill", "decode"]
+PhaseName = Literal["loading", "encoding", "prefill", "decode"]
 PARTS = ("weights", "kv_cache", "activations", "overhead")
 """The names of a phase's four terms, in the order in which they are shown."""
 
@@ -28,10 +29,23 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """What is left for the KV cache when the engine takes its whole budget (vLLM, SGLang)."""
+
+    bytes: int
+    """Summed over the group's devices; 0 where nothing is left."""
+    tokens: int
+    """As the engine prints it at its start."""
+    concurrency: Fraction
+    """Sequences of this context that the pool holds at once, as the engine prints it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryEstimate:
-    """What a runtime needs for a workload on one device, instant by instant."""
+    """What a runtime needs for a workload on a group of equal devices, instant by instant."""
 
     phases: tuple[Phase, ...]
+    """Summed over all devices, replicas included."""
     ctx: int
     """The context that was computed, defaults resolved."""
     kv_dtype: str
@@ -43,10 +57,38 @@ class MemoryEstimate:
     lower bound."""
     notes: tuple[Note, ...] = ()
 
+    count: int = 1
+    """Devices that share it."""
+    rank: tuple[Phase, ...] = ()
+    """What the most loaded device holds, instant by instant; empty where one device holds all."""
+    outside_bytes: int = 0
+    """Of the overhead of a device, what the engine's own budget does not cover (vLLM: the driver's
+    context and the communicators that exist before it measures)."""
+    budget_bytes: int | None = None
+    """What the engine lets itself use of one device beside ``outside_bytes``; None is all that is
+    free there."""
+    offloaded_bytes: int | None = None
+    """What the most loaded device still holds when weights move to the host; None where the engine
+    cannot do that."""
+    pool: Pool | None = None
+    """None without a card, and for engines whose cache grows."""
+    refusal: str | None = None
+    """Why the engine would not start on this group whatever the workload; None where it would."""
+
+    @property
+    def most_loaded(self) -> tuple[Phase, ...]:
+        """The instants of the most loaded device."""
+        return self.rank or self.phases
+
+    @property
+    def largest(self) -> Phase:
+        """The largest instant of the most loaded device."""
+        return max(self.most_loaded, key=lambda phase: phase.memory.bytes)
+
     @property
     def need_bytes(self) -> int:
-        """What the device must have: the largest of all instants, for judging a fit."""
-        return max(phase.memory.bytes for phase in self.phases)
+        """What the most loaded device must have within the engine's budget, for judging a fit."""
+        return self.largest.memory.bytes - self.outside_bytes
 
     @property
     def peak(self) -> Phase:

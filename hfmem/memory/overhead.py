@@ -133,7 +133,7 @@ WEIGHTS_SLACK = Slack(
 )
 DYNAMIC_SLACK = Slack(
     typical=100,
-    high=300,
+    high=150,
     source="cache and activations change their sizes, and the caching allocator keeps what no "
     "longer fits; 0.3 to 0.5 GiB reserved and not allocated is typical, 4.2 of 79 GiB the most "
     "(vllm-project/vllm#27508)",

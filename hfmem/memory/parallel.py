@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from hfmem.memory.estimate import MemoryEstimate, Phase
+from hfmem.memory.estimate import Phase
 from hfmem.memory.term import Term, total
 from hfmem.model.model import Model
 
 
 def layer_split(
-    estimate: MemoryEstimate, *, model: Model, count: int, weights_bytes: int | None = None
-) -> Term:
+    phase: Phase, *, model: Model, count: int, weights_bytes: int | None = None
+) -> Phase:
     """The most loaded of ``count`` devices when whole layers are dealt out in order.
 
     This is what ``device_map="auto"`` does (accelerate 1.15 utils/modeling.py:
@@ -20,13 +20,6 @@ def layer_split(
     """
     layers = max(1, len(model.decoder.layers))
     share = layers if count == 1 else min(layers, -(-layers // count) + 1)
-    return max(
-        (_on_one(phase, share, layers, weights_bytes) for phase in estimate.phases),
-        key=lambda term: term.bytes,
-    )
-
-
-def _on_one(phase: Phase, share: int, layers: int, weights_bytes: int | None) -> Term:
     weights = phase.part("weights")
     if weights_bytes is not None and weights_bytes != weights.bytes:
         weights = Term(
@@ -35,10 +28,51 @@ def _on_one(phase: Phase, share: int, layers: int, weights_bytes: int | None) ->
     held = tuple(
         _scaled(term, share=share, layers=layers) for term in (weights, phase.part("kv_cache"))
     )
-    return total(
-        "per_gpu",
-        (*held, phase.part("activations"), phase.part("overhead")),
-        because=f"{share} of {layers} layers on the most loaded device, peak of {phase.name}",
+    return Phase(
+        name=phase.name,
+        memory=total(
+            "memory",
+            (*held, phase.part("activations"), phase.part("overhead")),
+            because=f"{share} of {layers} layers on the most loaded device, peak of {phase.name}",
+        ),
+    )
+
+
+def replicated(phase: Phase, *, rank: Phase, count: int) -> Phase:
+    """All devices together: weights and cache once, activations and overhead on each.
+
+    ``phase`` is the model on one device, ``rank`` the most loaded of ``count``.
+    """
+    if count == 1:
+        return phase
+    return Phase(
+        name=phase.name,
+        memory=total(
+            "memory",
+            (
+                phase.part("weights"),
+                phase.part("kv_cache"),
+                times(rank.part("activations"), count),
+                times(rank.part("overhead"), count),
+            ),
+            because=f"{phase.memory.because}, on {count} devices",
+        ),
+    )
+
+
+def times(term: Term, count: int) -> Term:
+    """A term that ``count`` devices hold each: its parts too."""
+    if count == 1:
+        return term
+    low, high = term.range_bytes
+    return Term(
+        name=term.name,
+        bytes=term.bytes * count,
+        basis=term.basis,
+        because=f"{count} × ({term.because})",
+        low=low * count,
+        high=high * count,
+        parts=tuple(times(part, count) for part in term.parts),
     )
 
 

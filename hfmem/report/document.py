@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -33,15 +34,13 @@ def renderer(name: Format) -> Renderer:
         case "table":
             return _table_renderer()
         case "json":
-            from hfmem.report import json
+            from hfmem.report import json as own_json
 
             return lambda answers, layout: (
-                json.dumps(json.envelope(answers, layout.workload), indent=2) + "\n"
+                own_json.dumps(own_json.envelope(answers, layout.workload), indent=2) + "\n"
             )
         case "jsonl":
-            from hfmem.report import json
-
-            return lambda answers, _: "".join(f"{json.line(answer)}\n" for answer in answers)
+            return lambda answers, _: "".join(f"{line}\n" for line in _lines(answers))
         case "csv":
             from hfmem.report import csv
 
@@ -52,8 +51,32 @@ def renderer(name: Format) -> Renderer:
             return lambda answers, layout: markdown.document(
                 answers, layout.workload, explain=layout.explain
             )
+        case "html":
+            return _html
+        case "parquet":
+            # It is no text: ``documents.write_parquet`` writes it.
+            return lambda answers, _: "".join(f"{line}\n" for line in _lines(answers))
         case _:
             assert_never(name)
+
+
+def _html(answers: Answers, layout: Layout) -> str:
+    from hfmem.report import html
+    from hfmem.report import json as own_json
+    from hfmem.report.curve import curve
+
+    def rows() -> Iterator[Mapping[str, object]]:
+        for answer in answers:
+            points = curve(answer) if isinstance(answer, Estimate) else []
+            yield {**json.loads(own_json.line(answer)), "by_context": points}
+
+    return "".join(html.pieces(rows, layout.workload, changes=None))
+
+
+def _lines(answers: Answers) -> Iterator[str]:
+    from hfmem.report import json
+
+    return map(json.line, answers)
 
 
 def _table_renderer() -> Renderer:

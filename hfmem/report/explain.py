@@ -13,6 +13,7 @@ from rich.text import Text
 from hfmem.answer import Estimate
 from hfmem.memory.term import Term
 from hfmem.report.phrases import PART_LABELS, size, span
+from hfmem.report.speed import speed_words
 from hfmem.text import clean
 
 _BECAUSE_LIMIT = 4000
@@ -64,15 +65,24 @@ def render(estimate: Estimate) -> RenderableType:
             part for part in phase.memory.parts if phase is not peak and part in peak.memory.parts
         ]
         told = [part for part in phase.memory.parts if part not in same]
-        blocks += [heading, _tree(steps(told, unknown=memory.unknown))]
+        blocks += [heading, tree(steps(told, unknown=memory.unknown))]
         if same:
             names = ", ".join(PART_LABELS.get(part.name, part.name) for part in same)
             blocks.append(Padding(Text(f"{names}: as in {peak.name}", style="dim"), (0, 0, 0, 2)))
         blocks.append(Text())
-    return Group(*blocks, _legend())
+    found = estimate.throughput
+    if found is not None:
+        words = speed_words(found, batch=estimate.workload.batch) or "unknown"
+        because = clean(found.because, limit=_BECAUSE_LIMIT)
+        blocks += [
+            Text.assemble((f"speed  {words}", "bold")),
+            Padding(Text(because, style="dim"), (0, 0, 0, 2)),
+            Text(),
+        ]
+    return Group(*blocks, legend())
 
 
-def _tree(walk: Iterable[Step]) -> RenderableType:
+def tree(walk: Iterable[Step]) -> RenderableType:
     """One paragraph a term: the figures on a line, the reason below, as deep as its place."""
     lines: list[RenderableType] = []
     for step in walk:
@@ -99,7 +109,8 @@ def _label(step: Step) -> str:
     return clean(name, limit=120)
 
 
-def _legend() -> RenderableType:
+def legend() -> RenderableType:
+    """What the words for sureness mean."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True, style="dim")
     table.add_column(style="dim")

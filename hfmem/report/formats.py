@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Format = Literal["table", "json", "jsonl", "csv", "markdown"]
+Format = Literal["table", "json", "jsonl", "csv", "markdown", "html", "parquet"]
 
 SUFFIXES: dict[str, Format] = {
     ".txt": "table",
@@ -14,4 +14,7 @@ SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".md": "markdown",
     ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".parquet": "parquet",
 }

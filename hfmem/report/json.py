@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 
 from hfmem._version import __version__
 from hfmem.answer import Estimate, Failure, PerGpu
+from hfmem.comparison import Compared
+from hfmem.hardware.advice import Advice
 from hfmem.hardware.fit import Fit
 from hfmem.memory.estimate import PARTS, Phase
+from hfmem.memory.offload import DeviceMap
 from hfmem.memory.precision import Rung
 from hfmem.memory.rules import Rule
 from hfmem.memory.term import Term
 from hfmem.memory.workload import Workload
+from hfmem.model.media import Media
+from hfmem.model.packed_parameters import packed_parts
 from hfmem.report.phrases import known_bytes_per_token, known_part, known_total
+from hfmem.report.quantizations import quantizations_json
+from hfmem.report.speed import throughput_json
 from hfmem.text import clean
 
 SCHEMA_VERSION = 1
@@ -31,6 +39,7 @@ def envelope(answers: Iterable[Estimate | Failure], workload: Workload) -> Objec
         "schema_version": SCHEMA_VERSION,
         "tool": {"name": "hfmem", "version": __version__},
         "workload": asked(workload),
+        "changes": None,
         "results": [result(answer) for answer in kept if isinstance(answer, Estimate)],
         "failures": [failure(answer) for answer in kept if isinstance(answer, Failure)],
     }
@@ -56,11 +65,21 @@ def asked(workload: Workload) -> Object:
         "ctx": workload.ctx,
         "batch": workload.batch,
         "runtime": workload.runtime,
+        "runtime_version": workload.version,
+        "engine_flags": {
+            name: float(value) if isinstance(value, Fraction) else value
+            for name, value in workload.flags.given
+        },
         "kv_dtype": workload.kv_dtype,
         "dtype": workload.dtype,
+        "quantize": workload.quantize,
         "attention": workload.attention,
         "device": workload.device,
         "encoder_ctx": workload.encoder_ctx,
+        "images": workload.images,
+        "image_size": _width_and_height(workload.image_size),
+        "frames": workload.frames,
+        "audio_seconds": workload.audio_seconds,
     }
 
 
@@ -80,6 +99,7 @@ def result(estimate: Estimate) -> Object:
         "checkpoint_bytes": model.checkpoint_bytes,
         "ctx": memory.ctx,
         "memory": _memory(estimate, peak),
+        "multimodal": _multimodal(estimate.workload.media),
         "kv_cache": {
             "bytes_per_token": known_bytes_per_token(estimate),
             "dtype": clean(memory.kv_dtype),
@@ -104,9 +124,11 @@ def result(estimate: Estimate) -> Object:
         },
         "fit": [_fit(fit) for fit in estimate.fit],
         "cards": [_fit(fit) for fit in estimate.cards],
-        "throughput": None,
+        "throughput": throughput_json(estimate.throughput),
         "precision": [_rung(rung) for rung in estimate.precision],
-        "rules": [_rule(rule) for rule in estimate.rules],
+        "quantizations": quantizations_json(model),
+        "runtimes": [_compared(one) for one in estimate.runtimes],
+        "rules": [rule_object(rule) for rule in estimate.rules],
         "notes": [
             {"code": clean(note.code), "message": clean(note.message, limit=_PROSE_LIMIT)}
             for note in estimate.notes
@@ -122,6 +144,22 @@ def failure(answer: Failure) -> Object:
         "message": clean(answer.message, limit=_PROSE_LIMIT),
         "hint": clean(answer.hint, limit=_PROSE_LIMIT),
         "input": _columns(answer.input),
+    }
+
+
+def _width_and_height(size: tuple[int, int] | None) -> list[int] | None:
+    return None if size is None else [size[1], size[0]]
+
+
+def _multimodal(media: Media | None) -> Object | None:
+    if media is None:
+        return None
+    return {
+        "tokens": media.tokens,
+        "encoder_tokens": media.encoder_tokens,
+        "rule": clean(media.rule, limit=_PROSE_LIMIT),
+        "keys": [clean(key, limit=_PROSE_LIMIT) for key in media.keys],
+        "source": clean(media.source, limit=_PROSE_LIMIT),
     }
 
 
@@ -143,13 +181,32 @@ def _architecture(estimate: Estimate) -> Object:
 def _parameters(estimate: Estimate) -> Object:
     parameters = estimate.model.parameters
     if parameters is None:
-        return {"total": None, "active": None, "by_dtype": None, "by_component": None}
+        unknown = dict.fromkeys(("total", "active", "by_dtype", "by_component"))
+        return {**unknown, "packed": _packed(estimate)}
     return {
         "total": parameters.total,
         "active": parameters.active,
         "by_dtype": {clean(name): number for name, number in parameters.by_dtype.items()},
         "by_component": {clean(name): number for name, number in parameters.by_component.items()},
+        "packed": _packed(estimate),
     }
+
+
+def _packed(estimate: Estimate) -> list[Object]:
+    """The packed weights by component, scales and zero points apart."""
+    return [
+        {
+            "component": part.component,
+            "formats": [clean(name) for name in part.formats],
+            "parameters": part.parameters,
+            "weights_bytes": part.weights_bytes,
+            "scales_bytes": part.scales_bytes,
+            "bits_per_weight": None
+            if part.bits_per_weight is None
+            else round(part.bits_per_weight, 4),
+        }
+        for part in packed_parts(estimate.model.weights or ())
+    ]
 
 
 def _memory(estimate: Estimate, phase: Phase) -> Object:
@@ -167,10 +224,11 @@ def _per_gpu(found: PerGpu | None) -> Object | None:
 
 def _terms(estimate: Estimate, phase: Phase) -> list[Object]:
     unknown = estimate.memory.unknown
-    return [_term(part, known=part.name not in unknown) for part in phase.memory.parts]
+    return [term_object(part, known=part.name not in unknown) for part in phase.memory.parts]
 
 
-def _term(term: Term, *, known: bool = True) -> Object:
+def term_object(term: Term, *, known: bool = True) -> Object:
+    """A tree of terms; where the bytes are not known they are None all the way down."""
     low, high = term.range_bytes if known else (None, None)
     return {
         "name": clean(term.name),
@@ -179,7 +237,7 @@ def _term(term: Term, *, known: bool = True) -> Object:
         "because": clean(term.because, limit=_PROSE_LIMIT),
         "low": low,
         "high": high,
-        "parts": [_term(part, known=known) for part in term.parts],
+        "parts": [term_object(part, known=known) for part in term.parts],
     }
 
 
@@ -196,8 +254,55 @@ def _fit(fit: Fit) -> Object:
         "max_batch": fit.max_batch,
         "per_gpu_bytes": fit.per_gpu_bytes,
         "note": clean(fit.group.note, limit=_PROSE_LIMIT),
-        "kv_pool_bytes": None,
-        "kv_pool_tokens": None,
+        "offload": _offload(fit.offload),
+        "kv_pool_bytes": None if fit.pool is None else fit.pool.bytes,
+        "kv_pool_tokens": None if fit.pool is None else fit.pool.tokens,
+        "smallest_count": fit.smallest_count,
+        "max_concurrency": None if fit.pool is None else round(float(fit.pool.concurrency), 2),
+        "refusal": None if fit.refusal is None else clean(fit.refusal, limit=_PROSE_LIMIT),
+        "advice": [_advice(one) for one in fit.advice],
+    }
+
+
+def _offload(found: DeviceMap | None) -> Object | None:
+    if found is None:
+        return None
+    return {
+        "layers": found.layers,
+        "gpu_layers": found.gpu_layers,
+        "gpu_bytes": found.gpu_bytes,
+        "host_bytes": found.host_bytes,
+        "max_memory_bytes": found.max_memory_bytes,
+    }
+
+
+def _compared(one: Compared) -> Object:
+    memory = one.memory
+    parts = {} if memory is None else {name: memory.peak.part(name).bytes for name in PARTS}
+    unknown = PARTS if memory is None else memory.unknown
+    sizes: Object = {
+        f"{name}_bytes": None if name in unknown else parts.get(name) for name in PARTS
+    }
+    total = None if memory is None or memory.unknown else memory.peak.memory.bytes
+    return {
+        "runtime": one.runtime,
+        "memory": {"total_bytes": total, **sizes},
+        "fit": [_fit(fit) for fit in one.fit],
+        "refusal": clean(one.refusal, limit=_PROSE_LIMIT) if one.refusal else None,
+    }
+
+
+def _advice(one: Advice) -> Object:
+    return {
+        "change": one.change,
+        "label": clean(one.label),
+        "gpu": clean(one.gpu),
+        "count": one.count,
+        "total_bytes": one.total_bytes,
+        "per_gpu_bytes": one.per_gpu_bytes,
+        "command": None
+        if one.command is None
+        else "\n".join(clean(line, limit=_PROSE_LIMIT) for line in one.command.split("\n")),
     }
 
 
@@ -213,7 +318,8 @@ def _rung(rung: Rung) -> Object:
     }
 
 
-def _rule(rule: Rule) -> Object:
+def rule_object(rule: Rule) -> Object:
+    """A rule of thumb with the figure that it stands for."""
     return {
         "id": rule.id,
         "name": rule.name,

@@ -27,6 +27,7 @@ from hfmem.report.phrases import (
     span,
     stored_dtypes,
 )
+from hfmem.report.speed import speed_words
 from hfmem.text import clean
 from hfmem.units import gb
 
@@ -79,6 +80,7 @@ def _single(estimate: Estimate) -> Iterator[str]:
     yield ""
     yield from _breakdown(estimate)
     yield from _fit(estimate)
+    yield from _speed(estimate)
     if estimate.precision:
         yield from _grid(
             ("precision", "weights", "total", "bits per weight"),
@@ -111,6 +113,14 @@ def _single(estimate: Estimate) -> Iterator[str]:
     notes = note_messages(estimate)
     yield from (f"- {escape(message)}" for message in notes)
     if notes:
+        yield ""
+
+
+def _speed(estimate: Estimate) -> Iterator[str]:
+    found = estimate.throughput
+    words = speed_words(found, batch=estimate.workload.batch) if found else None
+    if words is not None:
+        yield f"Speed on {escape(gpu_label(estimate.fit[0]))}: {words}"
         yield ""
 
 

@@ -7,6 +7,7 @@ from hfmem.checkpoint.snapshot import SourceName
 from hfmem.hardware.fit import Fit
 from hfmem.memory.estimate import PARTS, Phase
 from hfmem.memory.workload import Workload
+from hfmem.model.packed_parameters import bits_per_weight, packed_parts
 from hfmem.text import clean
 from hfmem.units import GIB, KIB, MIB, count, gib
 
@@ -120,10 +121,24 @@ def parameter_words(estimate: Estimate) -> list[str]:
     parameters = estimate.model.parameters
     if parameters is None or parameters.total is None:
         return []
-    words = [f"{count(parameters.total)} parameters"]
+    words = [f"{count(parameters.total)} parameters{packed_words(estimate)}"]
     if parameters.active is not None and parameters.active != parameters.total:
         words.append(f"{count(parameters.active)} active")
     return words
+
+
+def packed_words(estimate: Estimate) -> str:
+    """`` at 4.25 bits a weight``, or ``, 19.11 B of them at 4.25 bits a weight``; empty where
+    nothing is packed."""
+    model = estimate.model
+    parts = packed_parts(model.weights or ())
+    bits = bits_per_weight(parts)
+    if bits is None or model.parameters is None:
+        return ""
+    held = sum(part.parameters or 0 for part in parts)
+    told = f"at {bits:.2f} bits a weight"
+    total = model.parameters.total or held
+    return f" {told}" if held * 100 >= total * 99 else f", {count(held)} of them {told}"
 
 
 def stored_dtypes(estimate: Estimate) -> str:
@@ -140,10 +155,12 @@ def question(workload: Workload, *, ctx: int | None) -> str:
     words = [
         f"{ctx:,} tokens" if ctx is not None else "each model's own context, at most 8,192 tokens",
         plural(workload.batch, "sequence"),
-        clean(workload.runtime),
+        clean(workload.runtime + (f" {workload.version}" if workload.version else "")),
     ]
     if workload.dtype is not None:
         words.append(f"loaded as {clean(workload.dtype)}")
+    if workload.quantize is not None:
+        words.append(f"quantized to {clean(workload.quantize)}")
     if workload.kv_dtype != "auto":
         words.append(f"KV cache in {clean(workload.kv_dtype)}")
     if workload.attention is not None:

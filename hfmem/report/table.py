@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hfmem.answer import Estimate
-from hfmem.hardware.fit import Fit
+from hfmem.hardware.fit import Fit, Verdict
 from hfmem.memory.estimate import PARTS
 from hfmem.memory.precision import Rung
 from hfmem.memory.rules import Rule
@@ -30,7 +30,9 @@ from hfmem.report.phrases import (
     span,
     stored_dtypes,
 )
+from hfmem.report.quantizations import quantizations_table
 from hfmem.report.screen import Screen
+from hfmem.report.speed import speed_words
 from hfmem.text import clean
 from hfmem.units import count, gb, gib
 
@@ -45,13 +47,34 @@ def render(estimate: Estimate, screen: Screen) -> RenderableType:
     blocks.append(_facts(estimate))
     if fits := estimate.fit or estimate.cards:
         blocks.append(fit_table(fits, screen))
+    if maps := [fit for fit in estimate.fit if fit.offload is not None]:
+        blocks.append(_offloads(maps))
+    if (speed := _speed(estimate)) is not None:
+        blocks.append(speed)
+    if estimate.runtimes:
+        blocks.append(_runtimes(estimate))
+    blocks += [block for fit in estimate.fit if (block := _advice(fit)) is not None]
     if estimate.precision:
         blocks.append(_ladder(estimate.precision, screen))
+    if (offered := quantizations_table(estimate.model, grid(header=True))) is not None:
+        blocks.append(offered)
     if estimate.rules:
-        blocks.append(_rules(estimate.rules, screen))
+        blocks.append(rules_table(estimate.rules, screen))
     if notes := note_messages(estimate):
         blocks.append(_notes(notes))
     return Group(*_spaced(blocks))
+
+
+def _speed(estimate: Estimate) -> RenderableType | None:
+    found = estimate.throughput
+    words = speed_words(found, batch=estimate.workload.batch) if found else None
+    if words is None:
+        return None
+    table = grid()
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("speed", f"{gpu_label(estimate.fit[0])}: {words}")
+    return Padding(table, _INDENT)
 
 
 def _spaced(blocks: list[RenderableType]) -> Iterator[RenderableType]:
@@ -107,9 +130,9 @@ def _breakdown(estimate: Estimate, screen: Screen) -> RenderableType:
         if name in estimate.memory.unknown:
             table.add_row(PART_LABELS[name], "unknown", "", "", "")
             continue
-        bar = Text(_bar(term.bytes, whole, width=bar_width), style="cyan")
+        drawn = Text(bar(term.bytes, whole, width=bar_width), style="cyan")
         table.add_row(
-            PART_LABELS[name], size(term.bytes), share(term.bytes, whole), bar, term.basis
+            PART_LABELS[name], size(term.bytes), share(term.bytes, whole), drawn, term.basis
         )
     return Padding(table, _INDENT)
 
@@ -120,7 +143,7 @@ def _listed(pairs: Iterable[tuple[str, str]]) -> str:
     return " · ".join(named[:8]) + (" · …" if len(named) > 8 else "")
 
 
-def _bar(amount: int, whole: int, *, width: int) -> str:
+def bar(amount: int, whole: int, *, width: int) -> str:
     """A share as a line; what is there at all is at least half a character of it."""
     halves = max(1, round(2 * width * amount / whole)) if amount > 0 and whole > 0 else 0
     return "━" * (halves // 2) + "╸" * (halves % 2)
@@ -183,7 +206,12 @@ def verdict_text(fit: Fit) -> Text:
     """The verdict, coloured; the word says it without."""
     if fit.verdict is None:
         return Text("unknown", style="dim")
-    return Text(fit.verdict, style=_VERDICT_STYLES[fit.verdict])
+    return Text(fit.verdict, style=verdict_style(fit.verdict))
+
+
+def verdict_style(verdict: Verdict | None) -> str:
+    """The colour of a verdict; none where it is not known."""
+    return "dim" if verdict is None else _VERDICT_STYLES[verdict]
 
 
 def fit_table(fits: tuple[Fit, ...], screen: Screen) -> RenderableType:
@@ -197,6 +225,9 @@ def fit_table(fits: tuple[Fit, ...], screen: Screen) -> RenderableType:
         table.add_column("of", justify="right", no_wrap=True, style="dim")
     if decides:
         table.add_column("decided by", no_wrap=True, style="dim")
+    pooled = screen.columns >= 100 and any(fit.pool is not None for fit in fits)
+    if pooled:
+        table.add_column("kv pool", justify="right", no_wrap=True)
     table.add_column("max ctx", justify="right", no_wrap=True)
     table.add_column("max batch", justify="right", no_wrap=True)
     for fit in fits:
@@ -206,7 +237,71 @@ def fit_table(fits: tuple[Fit, ...], screen: Screen) -> RenderableType:
             row.append(size(fit.usable_bytes))
         if decides:
             row.append(PART_LABELS.get(fit.decided_by or "", ""))
-        table.add_row(*row, _limit(fit.max_ctx), _limit(fit.max_batch))
+        pool = [] if not pooled else [_pool(fit)]
+        table.add_row(*row, *pool, _limit(fit.max_ctx), _limit(fit.max_batch))
+    return Padding(table, _INDENT)
+
+
+def _pool(fit: Fit) -> str:
+    """``475,952 tokens``, as the engine prints it at its start."""
+    return "" if fit.pool is None else f"{fit.pool.tokens:,} tokens"
+
+
+def _runtimes(estimate: Estimate) -> RenderableType:
+    """The runtimes side by side: what each needs, and whether it fits."""
+    table = grid(header=True)
+    table.add_column("runtime", no_wrap=True)
+    for heading in ("total", *PARTS):
+        label = PART_LABELS.get(heading, heading)
+        table.add_column(label, justify="right", no_wrap=True)
+    for fit in estimate.fit:
+        table.add_column(gpu_label(fit), overflow="fold")
+    for one in estimate.runtimes:
+        if one.memory is None:
+            table.add_row(one.runtime, Text(clean(one.refusal, limit=200), style="dim"))
+            continue
+        peak, unknown = one.memory.peak, one.memory.unknown
+        sizes = ["unknown" if name in unknown else size(peak.part(name).bytes) for name in PARTS]
+        whole = "unknown" if unknown else size(peak.memory.bytes)
+        table.add_row(one.runtime, whole, *sizes, *(verdict_text(fit) for fit in one.fit))
+    return Padding(table, _INDENT)
+
+
+def _advice(fit: Fit) -> RenderableType | None:
+    """What runs it, or the changes after which it fits, each with its total and its command."""
+    if not fit.advice and fit.refusal is None:
+        return None
+    table = grid()
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    if fit.refusal is not None:
+        table.add_row(gpu_label(fit), Text(clean(fit.refusal, limit=400), style="red"))
+    for number, one in enumerate(fit.advice):
+        first = "run" if one.change == "none" else "fits with" if number == 0 else ""
+        label = Text(clean(one.label, limit=120), style="bold")
+        per = f", {size(one.per_gpu_bytes)} a GPU" if one.count > 1 else ""
+        label.append(f"   {size(one.total_bytes)}{per}", style="dim")
+        table.add_row(first, label)
+        for line in (one.command or "").splitlines():
+            table.add_row("", Text(clean(line, limit=1000)))
+    return Padding(table, _INDENT)
+
+
+def _offloads(fits: Sequence[Fit]) -> RenderableType:
+    """Where the layers of a model that does not fit go."""
+    table = grid()
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for fit in fits:
+        if (found := fit.offload) is None:
+            continue
+        where = "the GPU" if fit.group.count == 1 else "the GPUs"
+        table.add_row(
+            "offload",
+            f"{gpu_label(fit)}: {found.gpu_layers} of {found.layers} layers on {where}, "
+            f"{size(found.host_bytes)} in host memory, with max_memory of "
+            f"{size(found.max_memory_bytes)} a GPU",
+        )
     return Padding(table, _INDENT)
 
 
@@ -241,7 +336,8 @@ def _smallest(rung: Rung) -> str:
     return times + clean(rung.smallest_gpu)
 
 
-def _rules(rules: tuple[Rule, ...], screen: Screen) -> RenderableType:
+def rules_table(rules: tuple[Rule, ...], screen: Screen) -> RenderableType:
+    """Rules of thumb beside the exact figures."""
     aside = screen.columns >= 110
     table = grid(header=True)
     table.add_column("rule of thumb", overflow="fold")

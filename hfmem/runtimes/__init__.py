@@ -1,17 +1,64 @@
 """What an engine does with memory. One file an engine; each rule cites the engine's file and
-version."""
+version.
+
+The protocol is one function: ``Runtime.estimate(model, workload, group)`` gives a MemoryEstimate.
+
+- ``group`` is the GPUs that were named, or None: then the engine answers for as many devices as
+  its layout has, with a card that nothing is known of. ``class_of`` in
+  ``hfmem.memory.cards`` says how large a driver context to expect of a card.
+- The estimate's ``phases`` sum all devices; ``rank`` is the most loaded device, where there are
+  several. A part that is not known is named in ``unknown``.
+- What depends on the card is optional: ``budget_bytes`` (vLLM: ceil(total × utilization)),
+  ``outside_bytes`` (what the budget does not cover), ``offloaded_bytes`` (what stays on the device
+  when weights move to the host), ``pool`` (the engines that fill a card), ``refusal`` (the engine
+  would not start). The layout is the engine's: transformers deals out layers, vLLM takes --tp,
+  --pp, --dp and otherwise divides every layer by the group's count.
+- The engine's own flags are rows of ``hfmem.flags.FLAGS``, which name the runtimes that take them;
+  ``workload.flags`` holds those that were given, checked and typed.
+
+An estimate must not shrink when the context or the batch grows: limits are found by bisection.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
+from hfmem.errors import UsageError
+from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import MemoryEstimate
-from hfmem.memory.overhead import GpuClass
+from hfmem.memory.offload import DeviceMap, device_map
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
+from hfmem.runtimes.commands import transformers_snippet, vllm_command
+from hfmem.runtimes.llama_cpp import estimate as llama_cpp
+from hfmem.runtimes.llama_cpp_command import llama_server, to_host
+from hfmem.runtimes.llama_cpp_settings import KV_DTYPES as LLAMA_CPP_KV_DTYPES
+from hfmem.runtimes.mlx import KV_DTYPES as MLX_KV_DTYPES
+from hfmem.runtimes.mlx import estimate as mlx
+from hfmem.runtimes.mlx import generate as mlx_generate
+from hfmem.runtimes.ollama import KV_DTYPES as OLLAMA_KV_DTYPES
+from hfmem.runtimes.ollama import estimate as ollama
+from hfmem.runtimes.ollama import serve_and_run
+from hfmem.runtimes.ollama import to_host as ollama_to_host
+from hfmem.runtimes.sglang import estimate as sglang
+from hfmem.runtimes.sglang import launch_server
+from hfmem.runtimes.sglang_settings import KV_DTYPES as SGLANG_KV_DTYPES
 from hfmem.runtimes.transformers import KV_DTYPES as TRANSFORMERS_KV_DTYPES
 from hfmem.runtimes.transformers import estimate as transformers
+from hfmem.runtimes.vllm import estimate as vllm
+from hfmem.runtimes.vllm import offload_gib
+from hfmem.runtimes.vllm_settings import KV_DTYPES as VLLM_KV_DTYPES
+from hfmem.runtimes.vllm_versions import NEWEST, OLDEST
+
+
+class Placing(Protocol):
+    """Deals a model's modules out to ``count`` devices of ``free_bytes``, and to the host."""
+
+    def __call__(
+        self, model: Model, estimate: MemoryEstimate, *, dtype: str, free_bytes: int, count: int
+    ) -> DeviceMap | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +68,98 @@ class Runtime:
     name: str
     kv_dtypes: tuple[str, ...]
     """Names that ``--kv-dtype`` takes, ``auto`` first."""
-    estimate: Callable[[Model, Workload, GpuClass], MemoryEstimate]
-    """Raises InvalidValueError and UsageError."""
+    estimate: Callable[[Model, Workload, GpuGroup | None], MemoryEstimate]
+    """Raises InvalidValueError and UsageError; the latter too for a layout that the engine
+    refuses."""
+    small_kv_dtype: str | None = None
+    """Of ``kv_dtypes``, the one to try when the cache is too large."""
+    offload: Callable[[Model, Workload, MemoryEstimate, int], tuple[str, Workload]] | None = None
+    """The workload with at least so many bytes less of each device's weights, which move to the
+    host, and that change in words; None where the engine cannot."""
+    placed: Placing | None = None
+    """Where the modules go when the weights do not fit, for engines that place whole modules."""
+    command: Callable[[Model, Workload, GpuGroup, MemoryEstimate], str] | None = None
+    """How a person runs it: a shell command, or lines of Python."""
+    spans_nodes: bool = False
+    """Whether more than eight GPUs are stages of a pipeline."""
+    versions: tuple[str, str] | None = None
+    """Oldest and newest version whose rules are known, both included: ``("0.11", "0.33")``. None
+    where ``NAME@VERSION`` is not taken."""
+
+
+def parse_version(text: str) -> tuple[int, ...] | None:
+    """``parse_version("0.19.1") == (0, 19, 1)``; None for what is no version."""
+    parts = text.split(".")
+    if not 2 <= len(parts) <= 4 or not all(p.isascii() and p.isdecimal() for p in parts):
+        return None
+    return tuple(int(part[:9]) for part in parts)
+
+
+def check_version(runtime: Runtime, version: str) -> None:
+    """Raises UsageError for a version whose rules are not known."""
+    if runtime.versions is None:
+        raise UsageError(
+            f"Versions of {runtime.name} are not told apart.",
+            hint=f"Write: --runtime {runtime.name}",
+        )
+    found = parse_version(version)
+    oldest, newest = (parse_version(bound) or () for bound in runtime.versions)
+    if found is None or not oldest <= found or found[: len(newest)] > newest:
+        raise UsageError(
+            f"There are no rules for {runtime.name} {version!r:.40}.",
+            hint=f"Versions {runtime.versions[0]} to {runtime.versions[1]} are known, such as "
+            f"--runtime {runtime.name}@{runtime.versions[1]}.",
+        )
 
 
 RUNTIMES: Mapping[str, Runtime] = {
     "transformers": Runtime(
-        name="transformers", kv_dtypes=TRANSFORMERS_KV_DTYPES, estimate=transformers
+        name="transformers",
+        kv_dtypes=TRANSFORMERS_KV_DTYPES,
+        estimate=transformers,
+        small_kv_dtype="quanto-int4",
+        placed=device_map,
+        command=transformers_snippet,
+    ),
+    "vllm": Runtime(
+        name="vllm",
+        kv_dtypes=VLLM_KV_DTYPES,
+        estimate=vllm,
+        small_kv_dtype="fp8",
+        offload=offload_gib,
+        command=vllm_command,
+        spans_nodes=True,
+        versions=(OLDEST, NEWEST),
+    ),
+    "llama.cpp": Runtime(
+        name="llama.cpp",
+        kv_dtypes=LLAMA_CPP_KV_DTYPES,
+        estimate=llama_cpp,
+        small_kv_dtype="q8_0",
+        offload=to_host,
+        command=llama_server,
+    ),
+    "ollama": Runtime(
+        name="ollama",
+        kv_dtypes=OLLAMA_KV_DTYPES,
+        estimate=ollama,
+        small_kv_dtype="q8_0",
+        offload=ollama_to_host,
+        command=serve_and_run,
+    ),
+    "mlx": Runtime(
+        name="mlx",
+        kv_dtypes=MLX_KV_DTYPES,
+        estimate=mlx,
+        small_kv_dtype="q8",
+        command=mlx_generate,
+    ),
+    "sglang": Runtime(
+        name="sglang",
+        kv_dtypes=SGLANG_KV_DTYPES,
+        estimate=sglang,
+        small_kv_dtype="fp8_e4m3",
+        command=launch_server,
+        spans_nodes=True,
     ),
 }

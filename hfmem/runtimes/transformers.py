@@ -9,15 +9,17 @@ asked for is the largest of them.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 from hfmem.checkpoint.snapshot import Note
-from hfmem.checkpoint.tensor import template
 from hfmem.dtypes import torch_name, width
 from hfmem.errors import UsageError
+from hfmem.gpu import GpuGroup
 from hfmem.memory.activations import Peak, decode_activations, prefill_activations
+from hfmem.memory.cards import class_of
+from hfmem.memory.encoder_activations import encoder_activations
 from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName
 from hfmem.memory.kv_cache import (
     GroupBytes,
@@ -26,14 +28,18 @@ from hfmem.memory.kv_cache import (
     cache_bytes,
     cell_elements,
     dynamic_cells,
-    group,
 )
-from hfmem.memory.overhead import GpuClass, overhead
+from hfmem.memory.kv_cache import group as folded
+from hfmem.memory.loading import Held, held
+from hfmem.memory.overhead import overhead
+from hfmem.memory.parallel import layer_split, replicated
+from hfmem.memory.quantize import matrices
+from hfmem.memory.quantize.schemes import refusal, scheme
 from hfmem.memory.term import Term, total
-from hfmem.memory.weights import loaded_dtype, weights
 from hfmem.memory.workload import DEFAULT_CTX, Workload
 from hfmem.model.layers import CrossAttention, FullAttention, kind_name
 from hfmem.model.model import Model
+from hfmem.model.vision_towers import whisper_passes
 
 VERSION = "5.23"
 
@@ -56,44 +62,60 @@ KV_DTYPES = ("auto", *_QUANTIZED_BITS)
 """``auto`` is the compute type; the others are the backends of QuantizedCache with their bits."""
 
 
-def estimate(model: Model, workload: Workload, gpu_class: GpuClass) -> MemoryEstimate:
-    """What transformers needs for a workload on one device.
+def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
+    """What transformers needs for a workload; several devices share it layer by layer.
 
     Raises UsageError for a quantized cache that the model's layers do not take.
     """
     dtype = workload.dtype or model.dtype
     ctx, notes = _context(model, workload)
-    groups = group(model.decoder.layers)
-    cache = _cache(groups, ctx=ctx, workload=workload, dtype=dtype)
-    held = _weights(model, dtype)
-    unknown = [] if held else ["weights"]
+    groups = folded(model.decoder.layers)
+    tokens = ctx + workload.media_tokens
+    cache = _cache(groups, ctx=tokens, workload=workload, dtype=dtype)
+    weights = held(
+        model,
+        dtype=dtype,
+        device=workload.device,
+        gpu=group.gpu if group else None,
+        quantize=workload.quantize,
+        asked=workload.dtype,
+    )
+    unknown = [] if weights else ["weights"]
     if not model.cache_known:
         unknown.append("kv_cache")
-    prefill = _prefill(model, workload, ctx=ctx, dtype=dtype, cache=cache)
-    decode = _decode(model, workload, ctx=ctx, dtype=dtype, cache=cache)
+    beside = _encoder_output(model, groups, ctx=tokens, workload=workload, dtype=dtype)
+    prefill = _prefill(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
+    decode = _decode(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
     if prefill is None or decode is None:
         unknown.append("activations")
     nothing = Term(name="kv_cache", bytes=0, basis="exact", because="no token is processed yet")
-    instants: tuple[tuple[PhaseName, Term, Term], ...] = (
-        ("loading", nothing, _conversion(model, dtype)),
-        ("prefill", cache, prefill or _UNKNOWN_ACTIVATIONS),
-        ("decode", cache, decode or _UNKNOWN_ACTIVATIONS),
+    loaded = weights.loading if weights else _UNKNOWN_WEIGHTS
+    used = _dequantizing(weights.used, model, workload, dtype) if weights else _UNKNOWN_WEIGHTS
+    instants: tuple[tuple[PhaseName, Term, Term, Term], ...] = (
+        ("loading", loaded, nothing, _conversion(weights)),
+        *(("encoding", used, nothing, each) for each in _encoding(model, workload, dtype)),
+        ("prefill", used, cache, prefill or _UNKNOWN_ACTIVATIONS),
+        ("decode", used, cache, decode or _UNKNOWN_ACTIVATIONS),
     )
+    phases = tuple(
+        _phase(name, tensors, workload=workload, group=group) for name, *tensors in instants
+    )
+    count = group.count if group else 1
+    rank = tuple(layer_split(phase, model=model, count=count) for phase in phases)
     return MemoryEstimate(
         phases=tuple(
-            _phase(
-                name,
-                (held or _UNKNOWN_WEIGHTS, state, activations),
-                workload=workload,
-                gpu_class=gpu_class,
-            )
-            for name, state, activations in instants
+            replicated(phase, rank=one, count=count)
+            for phase, one in zip(phases, rank, strict=True)
         ),
+        rank=rank if count > 1 else (),
+        count=count,
+        refusal=_refusal(workload, group),
+        offloaded_bytes=_offloaded(rank, layers=len(model.decoder.layers)),
         ctx=ctx,
         kv_dtype=torch_name(dtype) if workload.kv_dtype == "auto" else workload.kv_dtype,
-        bytes_per_token=_bytes_per_token(groups, ctx=ctx, workload=workload, dtype=dtype),
+        bytes_per_token=_bytes_per_token(groups, ctx=tokens, workload=workload, dtype=dtype),
         unknown=tuple(unknown),
-        notes=notes,
+        notes=(*notes, *(weights.notes if weights else ())),
     )
 
 
@@ -111,37 +133,67 @@ _UNKNOWN_ACTIVATIONS = Term(
 )
 
 
+def _encoding(model: Model, workload: Workload, dtype: str) -> tuple[Term, ...]:
+    """What the encoders of pictures and sound hold, before the decoder's first layer.
+
+    Whisper's runs whatever is said: over 30 seconds, filled up.
+    """
+    passes = workload.media.encoders if workload.media is not None else ()
+    if workload.media is None and model.decoder.model_type == "whisper":
+        passes = whisper_passes(model.decoder.text)
+    term = encoder_activations(passes, batch=workload.batch, dtype_bytes=width(dtype))
+    return () if term is None else (term,)
+
+
+def _encoder_output(
+    model: Model, groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload, dtype: str
+) -> tuple[Term, ...]:
+    """An encoder-decoder's encoder output, which ``generate`` holds to its end."""
+    crossing = [one for one in groups if isinstance(one.kind, CrossAttention)]
+    own = sum(one.count for one in groups) - sum(one.count for one in crossing)
+    hidden = model.decoder.hidden_size
+    if hidden is None or not crossing or own != sum(one.count for one in crossing):
+        return ()
+    fixed = crossing[0].kind
+    tokens = fixed.source_tokens if isinstance(fixed, CrossAttention) else None
+    tokens = tokens or _encoder_ctx(groups, ctx=ctx, workload=workload)
+    return (
+        Term(
+            name="encoder output",
+            bytes=workload.batch * tokens * hidden * width(dtype),
+            basis="derived",
+            because=f"{workload.batch} × {tokens:,} tokens × {hidden:,} × {width(dtype)} bytes",
+        ),
+    )
+
+
 def _context(model: Model, workload: Workload) -> tuple[int, tuple[Note, ...]]:
     limit = model.decoder.max_context
-    if workload.ctx is None:
+    notes: list[Note] = []
+    ctx = workload.ctx
+    if ctx is None:
         ctx = min(DEFAULT_CTX, limit or DEFAULT_CTX)
         message = f"No context was given: {ctx:,} tokens are assumed."
-        return ctx, (Note(code="default_ctx", message=message),)
-    if limit is not None and workload.ctx > limit:
+        notes.append(Note(code="default_ctx", message=message))
+    tokens = ctx + workload.media_tokens
+    if limit is not None and tokens > limit:
         message = (
-            f"{workload.ctx:,} tokens are more than the model's maximum of {limit:,}; "
-            "computed as asked."
+            f"{tokens:,} tokens are more than the model's maximum of {limit:,}; computed as asked."
         )
-        return workload.ctx, (Note(code="beyond_max_context", message=message),)
-    return workload.ctx, ()
-
-
-def _weights(model: Model, dtype: str) -> Term | None:
-    if model.weights is None:
-        return None
-    return weights(model.weights, dtype=dtype, model_type=model.model_type)
+        notes.append(Note(code="beyond_max_context", message=message))
+    return ctx, tuple(notes)
 
 
 def _phase(
     name: PhaseName,
-    tensors: tuple[Term, Term, Term],
+    tensors: Sequence[Term],
     *,
     workload: Workload,
-    gpu_class: GpuClass,
+    group: GpuGroup | None,
 ) -> Phase:
     outside = overhead(
         device=workload.device,
-        gpu_class=gpu_class,
+        gpu_class=class_of(group.gpu if group else None),
         weights_bytes=tensors[0].bytes,
         dynamic_bytes=tensors[1].bytes + tensors[2].bytes,
     )
@@ -151,36 +203,53 @@ def _phase(
     )
 
 
-_STACKED = re.compile(r"\.experts\.\{\}\.(?:gate_proj|up_proj|w1|w3)\.weight$")
+def _refusal(workload: Workload, group: GpuGroup | None) -> str | None:
+    if workload.quantize is None or group is None:
+        return None
+    return refusal(scheme(workload.quantize), group.gpu)
 
 
-def _conversion(model: Model, dtype: str) -> Term:
-    """What loading holds beside the weights.
+def _offloaded(phases: tuple[Phase, ...], *, layers: int) -> int:
+    """What a device keeps when accelerate streams the weights from the host: the cache, the
+    activations, and one layer beside the next (accelerate 1.15 hooks.py: AlignDevicesHook)."""
+    used = [phase for phase in phases if phase.name != "loading"]
+    return max(
+        phase.memory.bytes
+        - phase.part("weights").bytes
+        + 2 * phase.part("weights").bytes // max(1, layers)
+        for phase in used
+    )
 
-    Weights go from the file to where they stay. Separate experts are stacked and their gate and up
-    halves concatenated, so one layer's merged ``gate_up`` exists twice (core_model_loading.py:
-    MergeModulelist, Concatenate); a tensor that is cast exists in both types.
+
+def _dequantizing(weights: Term, model: Model, workload: Workload, dtype: str) -> Term:
+    """Quantized weights with room in their range for a matrix that is expanded while it is used.
+
+    Kernels differ: none in some, the matrix and its product in others (Qwen's tables of GPTQ and
+    AWQ are up to twice the largest matrix above the tensors).
     """
-    merged = cast = 0
-    for weight in model.weights or ():
-        run = weight.run
-        if not weight.loaded:
-            continue
-        if _STACKED.search(template(run.name)):
-            merged += run.total_bytes // max(1, len(run.indices() or (0,)))
-        target = loaded_dtype(weight, dtype=dtype, model_type=model.model_type)
-        if target != run.dtype:
-            cast = max(cast, run.bytes)
-    size = max(merged, cast)
-    what = "one layer's experts, merged" if merged >= cast and merged else "the largest cast tensor"
+    packed = workload.quantize is not None or any(
+        run.packed and run.loaded for run in model.weights or ()
+    )
+    found = matrices(model) or () if packed else ()
+    sizes = [one.elements for _, one in found if one.kind == "linear"]
+    if not sizes:
+        return weights
+    return replace(weights, high=weights.range_bytes[1] + 2 * max(sizes) * width(dtype))
+
+
+def _conversion(weights: Held | None) -> Term:
+    """What loading holds beside the weights."""
+    size = weights.beside if weights else 0
+    what = (
+        f"{weights.beside_what}: {size:,} bytes beside the weights"
+        if weights and size
+        else ("nothing is converted")
+    )
     return Term(
         name="activations",
         bytes=size,
         basis="derived",
-        because=f"{what}: {size:,} bytes beside the weights (transformers {VERSION} "
-        "core_model_loading.py)"
-        if size
-        else f"nothing is converted (transformers {VERSION} core_model_loading.py)",
+        because=f"{what} (transformers {VERSION} core_model_loading.py)",
     )
 
 
@@ -193,6 +262,8 @@ def _encoder_ctx(groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload
     """
     if workload.encoder_ctx is not None:
         return workload.encoder_ctx
+    if workload.media is not None and workload.media.encoder_tokens:
+        return workload.media.encoder_tokens
     crossing = sum(one.count for one in groups if isinstance(one.kind, CrossAttention))
     own = sum(one.count for one in groups) - crossing
     return ctx if crossing == own else 0
@@ -272,7 +343,15 @@ def _bytes_per_token(
     return bytes_per_token(groups, ctx=ctx, kv_dtype=dtype, model_dtype=dtype)
 
 
-def _prefill(model: Model, workload: Workload, *, ctx: int, dtype: str, cache: Term) -> Term | None:
+def _prefill(
+    model: Model,
+    workload: Workload,
+    *,
+    ctx: int,
+    dtype: str,
+    cache: Term,
+    beside: tuple[Term, ...],
+) -> Term | None:
     if model.forward is None:
         return _unread(model, tokens=ctx * workload.batch, dtype=dtype)
     return _activations(
@@ -285,10 +364,20 @@ def _prefill(model: Model, workload: Workload, *, ctx: int, dtype: str, cache: T
             device=workload.device,
         ),
         cache,
+        beside=beside,
+        share=PREFILL_LOW,
     )
 
 
-def _decode(model: Model, workload: Workload, *, ctx: int, dtype: str, cache: Term) -> Term | None:
+def _decode(
+    model: Model,
+    workload: Workload,
+    *,
+    ctx: int,
+    dtype: str,
+    cache: Term,
+    beside: tuple[Term, ...],
+) -> Term | None:
     if model.forward is None:
         return _unread(model, tokens=workload.batch, dtype=dtype)
     return _activations(
@@ -302,16 +391,21 @@ def _decode(model: Model, workload: Workload, *, ctx: int, dtype: str, cache: Te
             first_step=False,
         ),
         cache,
+        beside=beside,
+        share=DECODE_LOW,
     )
 
 
-def _activations(peak: Peak, cache: Term) -> Term:
+def _activations(peak: Peak, cache: Term, *, beside: tuple[Term, ...], share: Fraction) -> Term:
     """The peak beside the cache that stays; a layer that comes later has not stored its own yet."""
     parts = [
         Term(name=part.name, bytes=part.bytes, basis="derived", because=part.because)
         for part in peak.parts
     ]
-    missing = cache.bytes - peak.cache_bytes
+    parts.extend(beside)
+    # Keys of an encoder's output are not counted layer by layer; they are there from the start.
+    grown = sum(part.bytes for part in cache.parts if part.name != "cross")
+    missing = grown - peak.cache_bytes
     if missing:
         parts.append(
             Term(
@@ -321,11 +415,15 @@ def _activations(peak: Peak, cache: Term) -> Term:
                 because=f"the peak lies before the last layers have stored {missing:,} bytes",
             )
         )
-    return total(
+    found = total(
         "activations", parts, because=f"the {peak.instant} instant of the layer that holds most"
     )
+    return replace(found, low=int(found.bytes * share), high=found.bytes)
 
 
+# Qwen's tables of transformers 4.46 and 4.51: the peak of a prefill is met, or up to 5 % less where
+# several cards share it; of a decoding step, which copies one layer's cache, about half was seen.
+PREFILL_LOW, DECODE_LOW = Fraction(19, 20), Fraction(2, 5)
 FALLBACK_LOW, FALLBACK_HIGH = Fraction(1, 2), 4
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from threading import Event
 from typing import Final
 
@@ -83,10 +84,11 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
     """Ask once, over all redirects. Raises FaultError and OfflineError."""
     with wire.lanes, _faults(wire):
         client = _session()
+        url = httpx.URL(question.url)
         request = client.build_request(
             "GET",
-            question.url,
-            headers=_request_headers(wire, question),
+            url,
+            headers=_request_headers(wire, question, url),
             timeout=_timeout(wire.patience, deadline),
             extensions={"trace": _watch(wire)},
         )
@@ -96,7 +98,7 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
             try:
                 wire.touch()
                 _note_quota(wire, response)
-                if _same_origin(response.request.url, httpx.URL(wire.endpoint)):
+                if _same_origin(response.request.url, _url(wire.endpoint)):
                     commit = response.headers.get("x-repo-commit", commit)
                 if not response.has_redirect_location:
                     body = _receive(wire, question, response, deadline=deadline)
@@ -114,6 +116,12 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
     raise FaultError(f"more than {_HOPS} redirects")
 
 
+@lru_cache(maxsize=16)
+def _url(address: str) -> httpx.URL:
+    """An address that is compared with every answer's: httpx2 takes long to read one."""
+    return httpx.URL(address)
+
+
 def _session() -> httpx.Client:
     """huggingface_hub's session, which is made at the first question."""
     try:
@@ -125,10 +133,10 @@ def _session() -> httpx.Client:
         ) from None
 
 
-def _request_headers(wire: Wire, question: Question) -> dict[str, str]:
+def _request_headers(wire: Wire, question: Question, url: httpx.URL) -> dict[str, str]:
     encoding = "gzip" if question.api else "identity"
     headers = {"accept-encoding": encoding, "user-agent": wire.headers["user-agent"]}
-    if _same_origin(httpx.URL(question.url), httpx.URL(wire.endpoint)):
+    if _same_origin(url, _url(wire.endpoint)):
         headers |= wire.headers
     if question.span is not None:
         headers["range"] = f"bytes={question.span.start}-{question.span.stop - 1}"
@@ -182,7 +190,7 @@ def _next_request(wire: Wire, question: Question, response: httpx.Response) -> h
     here, there = response.request.url, request.url
     if here.scheme == "https" and there.scheme != "https":
         raise FaultError("a redirect that gives up encryption")
-    if not _same_origin(there, httpx.URL(wire.endpoint)):
+    if not _same_origin(there, _url(wire.endpoint)):
         upgraded = here.host == there.host and there.scheme == "https"
         if question.api and not upgraded:
             raise FaultError(f"a redirect to another host ({clean(there.host, limit=80)})")
@@ -283,7 +291,7 @@ def _note_quota(wire: Wire, response: httpx.Response) -> None:
     except ValueError:
         # A number of more digits than Python converts.
         return
-    if seen is not None and _same_origin(response.request.url, httpx.URL(wire.endpoint)):
+    if seen is not None and _same_origin(response.request.url, _url(wire.endpoint)):
         wire.quotas[seen.resource_type] = Quota(
             bucket=seen.resource_type,
             remaining=seen.remaining,
@@ -302,7 +310,7 @@ def _refused(wire: Wire, response: httpx.Response, *, deadline: Deadline) -> Fau
         return FaultError(came, wait=wait, limited=True)
     if status in (408, 500, 502, 503, 504):
         return FaultError(came, wait=_announced_wait(response.headers))
-    if not _same_origin(response.request.url, httpx.URL(wire.endpoint)):
+    if not _same_origin(response.request.url, _url(wire.endpoint)):
         # A signed address may have run out; the next try signs a new one.
         return FaultError(came)
     refusal = _refusal(wire, response, deadline=deadline)

@@ -40,6 +40,16 @@ class Desk:
         self.asked.append((tuple(item.model for item in kept), options))
         return self._stream(kept, options)
 
+    def completed(
+        self,
+        items: Iterable[tuple[int, auditing.ListItem | Failure]],
+        options: auditing.Options,
+        **_: object,
+    ) -> Iterator[tuple[int, Estimate | Failure]]:
+        numbers, kept = zip(*items, strict=True) if (items := tuple(items)) else ((), ())
+        self.asked.append((tuple(item.model for item in kept), options))
+        return zip(numbers, self._stream(kept, options), strict=False)
+
     def _stream(
         self, items: tuple[auditing.ListItem | Failure, ...], options: auditing.Options
     ) -> Iterator[Estimate | Failure]:
@@ -60,6 +70,8 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Stands where ``auditing.run`` is."""
     desk = Desk()
     monkeypatch.setattr(auditing, "run", desk.run)
+    monkeypatch.setattr(auditing, "audit", lambda items, options, **_: desk.run(items, options))
+    monkeypatch.setattr(auditing, "completed", desk.completed)
     return desk
 
 

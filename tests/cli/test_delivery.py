@@ -24,6 +24,8 @@ from hfmem.report.formats import Format
         (None, False, "x.csv", "csv"),
         (None, False, "x.md", "markdown"),
         (None, False, "x.txt", "table"),
+        (None, False, "x.HTML", "html"),
+        (None, False, "x.parquet", "parquet"),
         (None, False, "report", "table"),
         ("csv", False, "x.csv", "csv"),
         ("csv", False, "x.dat", "csv"),
@@ -45,7 +47,7 @@ def test_choose_format(
         ("table", True, None),
         ("csv", False, "x.json"),
         (None, True, "x.jsonl"),
-        (None, False, "x.html"),
+        ("csv", False, "x.html"),
         (None, False, "x.xlsx"),
     ],
 )

@@ -21,6 +21,7 @@ from hfmem.errors import UsageError
         ("audit list.txt --json", "audit list.txt --json"),
         ("gpus", "gpus"),
         ("record gpt2 -o d", "record gpt2 -o d"),
+        ("train gpt2 --method lora", "train gpt2 --method lora"),
         ("--help", "estimate --help"),
         ("audit --help", "audit --help"),
         # A later word is a model, whatever it is called.
@@ -48,7 +49,6 @@ def test_route(words: str, routed: str) -> None:
         ("--ctx=8k audit list.txt", "audit comes first", "hfmem audit"),
         ("-c8k estimate gpt2", "estimate comes first", "hfmem estimate"),
         ("--json --offline gpus", "gpus comes first", "hfmem gpus"),
-        ("train gpt2", "Training", "hfmem estimate train"),
         ("mcp", "server", "hfmem estimate mcp"),
         ("--json train gpt2", "train", "hfmem estimate train"),
     ],

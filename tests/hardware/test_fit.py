@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfmem.gpu import Gpu, GpuGroup
-from hfmem.hardware.fit import Fit, Verdict, class_of, device_of, judge
+from hfmem.hardware.fit import Fit, Verdict, judge
+from hfmem.memory.cards import class_of, device_of
 from hfmem.memory.estimate import PARTS, MemoryEstimate, Phase
-from hfmem.memory.overhead import GpuClass
+from hfmem.memory.parallel import layer_split, replicated
 from hfmem.memory.term import Term, total
 from hfmem.memory.workload import Workload
 from hfmem.model.architectures import Decoder
@@ -56,15 +57,21 @@ MODEL = Model(
 def runtime(*, weights: int, per_token: int, activations: int = 0, overhead: int = 0) -> Runtime:
     """An engine whose need is weights + ctx × batch × per_token + a constant."""
 
-    def estimate(_model: Model, workload: Workload, _class: GpuClass) -> MemoryEstimate:
+    def estimate(_model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
         ctx = workload.ctx or 100
         sizes = (weights, ctx * workload.batch * per_token, activations, overhead)
         parts = [
             Term(name=name, bytes=size, basis="exact", because="a test")
             for name, size in zip(PARTS, sizes, strict=True)
         ]
+        phase = Phase(name="decode", memory=total("memory", parts, because="a test"))
+        count = group.count if group else 1
+        rank = layer_split(phase, model=MODEL, count=count)
         return MemoryEstimate(
-            phases=(Phase(name="decode", memory=total("memory", parts, because="a test")),),
+            phases=(replicated(phase, rank=rank, count=count),),
+            rank=(rank,),
+            count=count,
+            offloaded_bytes=rank.memory.bytes - rank.part("weights").bytes * (LAYERS - 2) // LAYERS,
             ctx=ctx,
             kv_dtype="bfloat16",
             bytes_per_token=per_token,
@@ -141,8 +148,8 @@ def test_an_unknown_total_is_no_verdict() -> None:
     engine = runtime(weights=0, per_token=1)
     known = engine.estimate
 
-    def unknown(model: Model, workload: Workload, gpu_class: GpuClass) -> MemoryEstimate:
-        return replace(known(model, workload, gpu_class), unknown=("weights",))
+    def unknown(model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
+        return replace(known(model, workload, group), unknown=("weights",))
 
     found = fit(card(1000), replace(engine, estimate=unknown))
     assert (found.verdict, found.max_ctx, found.max_batch, found.fits) == (None, None, None, False)

@@ -109,7 +109,8 @@ def test_unknown_is_null_and_not_nothing(make_estimate: MakeEstimate) -> None:
         "activations_bytes": 2**30,
         "overhead_bytes": 576 * 2**20,
     }
-    assert result["parameters"] == dict.fromkeys(("total", "active", "by_dtype", "by_component"))
+    unknown = dict.fromkeys(("total", "active", "by_dtype", "by_component"))
+    assert result["parameters"] == {**unknown, "packed": []}
     assert at(result, "range_bytes")[1] is None
     assert at(result, "terms.0")["bytes"] is None
     assert at(result, "kv_cache")["bytes_per_token"] is None

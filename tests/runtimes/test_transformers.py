@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hfmem
@@ -30,7 +30,7 @@ def model(name: str) -> Model:
 
 
 def memory(name: str, **flags: Any) -> MemoryEstimate:
-    return estimate(model(name), workload(**flags), "unknown")
+    return estimate(model(name), workload(**flags), None)
 
 
 # Weights: sums of the published headers. Cache: the reference implementation's own tensors
@@ -54,13 +54,16 @@ def test_weights_and_cache(name: str, ctx: int, weights: int, cache: int) -> Non
     found = memory(name, ctx=ctx)
     decode = found.phases[-1]
     assert (decode.part("weights").bytes, decode.part("kv_cache").bytes) == (weights, cache)
-    assert {decode.part(part).basis for part in ("weights", "kv_cache")} == {"exact"}
+    # Whether MXFP4 stays packed depends on what is installed.
+    depends = name == "openai/gpt-oss-20b"
+    assert decode.part("weights").basis == ("derived" if depends else "exact")
+    assert decode.part("kv_cache").basis == "exact"
 
 
 def test_a_draft_layer_is_stored_and_not_loaded() -> None:
     found = model(DEEPSEEK)
     assert found.checkpoint_bytes == 688_574_839_360
-    weights = estimate(found, workload(ctx=8192), "unknown").peak.part("weights")
+    weights = estimate(found, workload(ctx=8192), None).peak.part("weights")
     assert weights.bytes == found.checkpoint_bytes - sum(
         run.run.total_bytes for run in found.weights or () if run.component == "draft"
     )
@@ -124,6 +127,7 @@ def test_defaults_are_said() -> None:
     assert [note.code for note in beyond.notes] == ["beyond_max_context"]
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 40_000), st.integers(1, 40), st.sampled_from([LLAVA, GEMMA, DEEPSEEK]))
 def test_adds_up_and_grows(ctx: int, batch: int, name: str) -> None:
     found = memory(name, ctx=ctx, batch=batch)

@@ -115,6 +115,7 @@ def _llava_video(*, sizes: tuple[int, int, int], heads: tuple[int, int]) -> dict
         "mm_newline_position": "grid",
         "mm_spatial_pool_mode": "bilinear",
         "image_aspect_ratio": "anyres_max_9",
+        "image_grid_pinpoints": [[384 * i, 384 * j] for i in range(1, 7) for j in range(1, 7)],
         "add_faster_video": False,
     }
 

@@ -1,0 +1,232 @@
+"""The rows of an audit on disk as they come: a kill at any moment loses none that is written.
+
+A journal is JSONL. Its first line says what was asked of which list; every other line is a row as
+``--format jsonl`` prints it, with its place in the list as ``row``. The last line may be torn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from array import array
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Self
+
+from hfmem.errors import UsageError
+from hfmem.text import clean
+
+Row = Mapping[str, object]
+
+_NOWHERE = -1
+_HEAD_CAP = 2**28
+RETRIED = frozenset({"hub_unavailable", "rate_limited", "offline", "internal_error"})
+"""Codes of failures that another try may not meet; a resumed audit asks for these models again."""
+
+
+class Journal:
+    """Rows of one audit, written in any order and read in the order of the list."""
+
+    def __init__(self, file: IO[bytes], *, rows: int, path: Path | None) -> None:
+        self.path = path
+        """None where nothing is to be resumed: the file has no name."""
+        self._file = file
+        self._places = array("q", [_NOWHERE]) * rows
+
+    @classmethod
+    def unnamed(cls, *, rows: int) -> Self:
+        """A journal that ends with the process."""
+        return cls(tempfile.TemporaryFile(), rows=rows, path=None)
+
+    @classmethod
+    def begin(cls, path: Path, head: Row, *, rows: int) -> Self:
+        """A new journal. Raises UsageError where one with rows lies already."""
+        with _opened(path) as file:
+            line = _read_line(file, 0)
+            if line is not None and _kind(line) != head["type"]:
+                raise UsageError(
+                    f"{path} is in the way: it is no journal of an audit.",
+                    hint="Remove or rename it.",
+                )
+            if line is not None and _read_line(file, len(line)) is not None:
+                raise UsageError(
+                    f"{path} holds rows of an audit that did not end.",
+                    hint="Go on with --resume, or remove the file.",
+                )
+            return cls._new(file, path, head, rows=rows)
+
+    @classmethod
+    def resume(cls, path: Path, head: Row, *, rows: int) -> Self:
+        """The journal of an audit that did not end; a new one where there is none.
+
+        Raises UsageError where it is of another list or another question.
+        """
+        with _opened(path) as file:
+            line = _read_line(file, 0)
+            if line is None:
+                return cls._new(file, path, head, rows=rows)
+            _compare(path, found=_object(line), asked=head)
+            journal = cls(file, rows=rows, path=path)
+            journal._find_rows(len(line))
+            return journal
+
+    @classmethod
+    def _new(cls, file: IO[bytes], path: Path, head: Row, *, rows: int) -> Self:
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(head).encode() + b"\n")
+        _sync(file)
+        _sync_folder(path.parent)
+        return cls(file, rows=rows, path=path)
+
+    def _find_rows(self, start: int) -> None:
+        """Note where rows lie, and cut off what is torn."""
+        place = start
+        while (line := _read_line(self._file, place)) is not None:
+            row = _object(line)
+            number = None if row is None else row.get("row")
+            if type(number) is not int or not 0 <= number < len(self._places):
+                break
+            self._places[number] = _NOWHERE if _code(row) in RETRIED else place
+            place += len(line)
+        self._file.seek(place)
+        self._file.truncate()
+
+    def add(self, number: int, line: str) -> None:
+        """Keep a row, an object of JSON; it is on the disk when this returns."""
+        self._file.seek(0, os.SEEK_END)
+        self._places[number] = self._file.tell()
+        self._file.write(f'{{"row": {number}, {line[1:]}\n'.encode())
+        if self.path is not None:
+            _sync(self._file)
+
+    def missing(self) -> Iterator[int]:
+        """Numbers of the rows that are not there."""
+        return (number for number, place in enumerate(self._places) if place == _NOWHERE)
+
+    def __len__(self) -> int:
+        return sum(place != _NOWHERE for place in self._places)
+
+    def lines(self) -> Iterator[str]:
+        """The rows that are there, as ``--format jsonl`` prints them, in the order of the list."""
+        self._file.flush()
+        for place in self._places:
+            if place != _NOWHERE and (line := _read_line(self._file, place)) is not None:
+                yield "{" + line[line.index(b",") + 2 : -1].decode()
+
+    def rows(self) -> Iterator[Row]:
+        """The rows that are there, in the order of the list."""
+        return (json.loads(line) for line in self.lines())
+
+    def remove(self) -> None:
+        """Forget it all."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def listed_before(path: Path, query: Row) -> tuple[str, ...] | None:
+    """The models that a listing of the Hub had when a journal began; None without one."""
+    try:
+        with path.open("rb") as file:
+            line = _read_line(file, 0)
+    except OSError:
+        return None
+    head = None if line is None else _object(line)
+    match head:
+        case {"list": found, "models": list() as models} if found == query:
+            return tuple(map(str, models))
+    return None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file, which stays open unless the block raises."""
+    file = _locked(path)
+    try:
+        yield file
+    except UsageError:
+        file.close()
+        raise
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """The file, for this process alone."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}.", hint="Name another file: -o FILE"
+        ) from None
+    file = os.fdopen(handle, "r+b")
+    if sys.platform != "win32":
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise UsageError(
+                f"Another audit is writing {path}.", hint="Wait for it, or name another: -o FILE"
+            ) from None
+    return file
+
+
+def _read_line(file: IO[bytes], place: int) -> bytes | None:
+    """The whole line at a place; None at the end and where it is torn."""
+    file.seek(place)
+    line = file.readline(_HEAD_CAP)
+    return line if line.endswith(b"\n") else None
+
+
+def _object(line: bytes) -> dict[str, object] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _kind(line: bytes) -> object:
+    found = _object(line)
+    return None if found is None else found.get("type")
+
+
+def _code(row: Row | None) -> object:
+    return None if row is None else row.get("code")
+
+
+def _compare(path: Path, *, found: Row | None, asked: Row) -> None:
+    if found is None or found.get("type") != asked["type"]:
+        raise UsageError(f"{path} is no journal of an audit.", hint="Remove it, or leave --resume.")
+    for key, what in (("list", "list"), ("question", "question"), ("hfmem", "version of hfmem")):
+        if found.get(key) != asked[key]:
+            detail = "" if key == "list" else f": {clean(json.dumps(found.get(key)), limit=300)}"
+            raise UsageError(
+                f"{path} is of another {what}{detail}.",
+                hint="Ask the same as then, or remove the file to begin again.",
+            )
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name last; where a folder cannot be opened the system sees to it."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

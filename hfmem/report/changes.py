@@ -1,0 +1,127 @@
+"""What changed since an earlier audit: commit, size, types, verdicts, models that came and went."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from hfmem.errors import UsageError
+from hfmem.report.phrases import size_or_unknown
+from hfmem.text import clean
+
+Facts = Mapping[str, str]
+"""What is compared of a model, in the words in which a difference is told, in that order."""
+
+_SHORT_COMMIT = 8
+_BYTES_CAP = 2**31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One difference of one model."""
+
+    model: str
+    what: str
+    """``commit``, ``size`` (of the checkpoint), ``total``, ``dtype``, ``h100-sxm``, ``answer``,
+    ``list``."""
+    then: str
+    now: str
+
+    def line(self) -> str:
+        """The difference in one line."""
+        return f"{clean(self.model)}: {clean(self.what)} {clean(self.then)} → {clean(self.now)}"
+
+    def to_dict(self) -> dict[str, str]:
+        """An element of the JSON's ``changes``."""
+        return asdict(self)
+
+
+def baseline(path: Path) -> dict[str, Facts]:
+    """The models of an earlier audit: a file of ``--format jsonl`` or ``json``, or a journal.
+
+    Raises UsageError.
+    """
+    try:
+        return dict(keyed(_rows(path)))
+    except OSError as error:
+        raise UsageError(
+            f"The baseline {str(path)!r:.200} cannot be read: {error.strerror}.",
+            hint="Name a file that `hfmem audit LIST -o FILE.jsonl` wrote.",
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise UsageError(
+            f"The baseline {str(path)!r:.200} is not the JSON of an audit.",
+            hint="Name a file that `hfmem audit LIST -o FILE.jsonl` or `-o FILE.json` wrote.",
+        ) from None
+
+
+def compare(then: Mapping[str, Facts], now: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
+    """Every difference, in the order of the list; what is no longer listed comes last."""
+    seen = set()
+    for key, facts in keyed(now):
+        seen.add(key)
+        before = then.get(key)
+        model = facts["model"]
+        if before is None:
+            yield Change(model=model, what="list", then="not in it", now="in it")
+            continue
+        # A card that only one of the two audits was asked about is no change.
+        for what in [name for name in facts if name in before and name != "model"]:
+            if facts[what] != before[what]:
+                yield Change(model=model, what=what, then=before[what], now=facts[what])
+    for key, facts in then.items():
+        if key not in seen:
+            yield Change(model=facts["model"], what="list", then="in it", now="not in it")
+
+
+def keyed(rows: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Facts]]:
+    """The facts of each row under its model's name; of a name that comes again ``#2`` and on."""
+    times: dict[str, int] = {}
+    for row in rows:
+        name = str(row["model"])
+        times[name] = times.get(name, 0) + 1
+        yield f"{name}#{times[name]}", _facts(row)
+
+
+def _facts(row: Mapping[str, Any]) -> Facts:
+    if "code" in row:
+        return {"model": str(row["model"]), "answer": str(row["code"])}
+    memory, parameters = row["memory"], row["parameters"]["by_dtype"] or {}
+    return {
+        "model": str(row["model"]),
+        "answer": "estimated",
+        "commit": str(row["revision"] or "unknown")[:_SHORT_COMMIT],
+        "dtype": " + ".join(sorted(parameters)) or str(row["dtype"]),
+        "size": _exactly(row["checkpoint_bytes"]),
+        "total": size_or_unknown(memory["total_bytes"]),
+        **{
+            f"{fit['gpu']}" + (f":{fit['count']}" if fit["count"] > 1 else ""): str(
+                fit["verdict"] or "unknown"
+            )
+            for fit in row["fit"]
+        },
+    }
+
+
+def _exactly(size: int | None) -> str:
+    return "unknown" if size is None else f"{size:,} bytes"
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The elements of a document, or the lines of JSONL, of which the first shows which it is."""
+    with path.expanduser().open("rb") as file:
+        first = file.readline(_BYTES_CAP)
+        if first.strip() in (b"{", b""):
+            document = json.loads(first + file.read(_BYTES_CAP))
+            yield from chain(document["results"], document["failures"])
+            return
+        for line in chain((first,), file):
+            row = json.loads(line)
+            if "results" in row:
+                yield from chain(row["results"], row["failures"])
+            elif row["type"] != "audit":
+                yield row

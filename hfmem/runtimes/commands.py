@@ -1,0 +1,113 @@
+"""The command or the lines of Python that run a workload in an engine."""
+
+from __future__ import annotations
+
+import shlex
+from fractions import Fraction
+
+from hfmem.dtypes import torch_name
+from hfmem.gpu import GpuGroup
+from hfmem.memory.estimate import MemoryEstimate
+from hfmem.memory.workload import Workload
+from hfmem.model.model import Model
+from hfmem.units import GIB, MIB
+
+_VLLM_NAMES = {
+    "tp": "--tensor-parallel-size",
+    "pp": "--pipeline-parallel-size",
+    "dp": "--data-parallel-size",
+    "dcp": "--decode-context-parallel-size",
+}
+_VLLM_QUANTIZATION = {"fp8": "fp8", "nf4": "bitsandbytes", "nf4-dq": "bitsandbytes"}
+"""Schemes that vLLM 0.33 makes as it loads; the others need a checkpoint made so."""
+
+
+def vllm_command(
+    model: Model, workload: Workload, group: GpuGroup, _estimate: MemoryEstimate
+) -> str:
+    """``vllm serve org/name --max-model-len 8192 --tensor-parallel-size 2``, with what was asked.
+
+    Of a scheme that needs a checkpoint of its own, the name of that checkpoint is left to fill in.
+    """
+    name, scheme = model.name, workload.quantize
+    words = ["vllm", "serve", name]
+    if scheme is not None and scheme not in _VLLM_QUANTIZATION:
+        words[-1] = f"CHECKPOINT-OF-{name.split('/')[-1]}-IN-{scheme}"
+    if model.revision:
+        words += ["--revision", model.revision]
+    if workload.ctx is not None:
+        words += ["--max-model-len", str(workload.ctx)]
+    flags = dict(workload.flags.given)
+    if group.count > 1 and not {"tp", "pp", "dp"} & flags.keys():
+        words += ["--tensor-parallel-size", str(group.count)]
+    if workload.dtype is not None:
+        words += ["--dtype", torch_name(workload.dtype)]
+    if workload.kv_dtype != "auto":
+        words += ["--kv-cache-dtype", workload.kv_dtype]
+    if scheme is not None and scheme in _VLLM_QUANTIZATION:
+        words += ["--quantization", _VLLM_QUANTIZATION[scheme]]
+    for flag, value in flags.items():
+        spelled = _VLLM_NAMES.get(flag, f"--{flag.replace('_', '-')}")
+        match flag, value:
+            case "ep", _:
+                words.append("--enable-expert-parallel")
+            case _, True:
+                words.append(spelled)
+            case "cpu_offload_gb", int():
+                words += [spelled, f"{value / GIB:g}"]
+            case _, Fraction():
+                words += [spelled, f"{float(value):g}"]
+            case _:
+                words += [spelled, str(value)]
+    return shlex.join(words)
+
+
+_BITSANDBYTES = {
+    "int8": "load_in_8bit=True",
+    "nf4": 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16',
+    "nf4-dq": 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, '
+    "bnb_4bit_compute_dtype=torch.bfloat16",
+}
+_CONFIGS = {"fp8": "FineGrainedFP8Config()", "mxfp4": "Mxfp4Config()"}
+
+
+def transformers_snippet(
+    model: Model, workload: Workload, _group: GpuGroup, estimate: MemoryEstimate
+) -> str:
+    """Lines of Python that load the model so (transformers 5.23 from_pretrained)."""
+    scheme, imported, extra = workload.quantize, ["AutoModelForCausalLM"], []
+    dtype = f"torch.{torch_name(workload.dtype)}" if workload.dtype else '"auto"'
+    if scheme in _BITSANDBYTES:
+        imported.append("BitsAndBytesConfig")
+        extra.append(f"quantization_config=BitsAndBytesConfig({_BITSANDBYTES[scheme]})")
+    elif scheme in _CONFIGS:
+        imported.append(_CONFIGS[scheme].removesuffix("()"))
+        extra.append(f"quantization_config={_CONFIGS[scheme]}")
+    elif scheme is not None:
+        extra.append(f"# a checkpoint made in {scheme}")
+    held = (workload.flags.whole("max_memory_bytes") or 0) // MIB
+    if held:
+        room = ", ".join(f'{number}: "{held}MiB"' for number in range(estimate.count))
+        extra.append(f'max_memory={{{room}, "cpu": "1000GiB"}}')
+    if workload.attention is not None:
+        name = {"flash": "flash_attention_2"}.get(workload.attention, workload.attention)
+        extra.append(f'attn_implementation="{name}"')
+    if model.revision:
+        extra.append(f"revision={model.revision!r}")
+    arguments = [repr(model.name), f"dtype={dtype}", 'device_map="auto"']
+    comment = [one for one in extra if one.startswith("#")]
+    arguments += [one for one in extra if not one.startswith("#")]
+    lines = [
+        "import torch",
+        f"from transformers import {', '.join(imported)}",
+        f"model = AutoModelForCausalLM.from_pretrained({', '.join(arguments)})"
+        + "".join(f"  {one}" for one in comment),
+    ]
+    if workload.kv_dtype != "auto":
+        backend, _, bits = workload.kv_dtype.partition("-int")
+        config = f'{{"backend": "{backend}", "nbits": {bits}}}' if bits else '{"backend": "fp8"}'
+        lines.append(
+            'outputs = model.generate(**inputs, cache_implementation="quantized", '
+            f"cache_config={config})"
+        )
+    return "\n".join(lines)

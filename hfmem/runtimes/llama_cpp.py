@@ -1,0 +1,377 @@
+"""llama.cpp (llama-server): weights by layer, a cache allocated whole, planned compute buffers.
+
+Read from the llama.cpp in llama-cpp-python 0.3.36. What a device holds is fixed at the start; the
+host holds the input embedding, the inputs of the graph and whatever is not offloaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from hfmem.checkpoint.snapshot import Note
+from hfmem.gpu import GpuGroup
+from hfmem.memory.cards import class_of
+from hfmem.memory.estimate import MemoryEstimate, Phase
+from hfmem.memory.overhead import CUDA_CONTEXT, CUDA_LIBRARIES, MPS_CONTEXT, ROCM_CONTEXT
+from hfmem.memory.term import Term, total
+from hfmem.memory.workload import Workload
+from hfmem.model.layers import LatentAttention, Layer
+from hfmem.model.model import Model
+from hfmem.runtimes.llama_cpp_cache import layer_bytes, value_row, window_cells
+from hfmem.runtimes.llama_cpp_graph import (
+    DeviceGraph,
+    LayerWork,
+    MicroBatch,
+    compute_buffer,
+    host_buffer,
+)
+from hfmem.runtimes.llama_cpp_settings import MAX_SLOTS, Settings, settings
+from hfmem.runtimes.llama_cpp_shapes import GraphFacts, graph_facts
+from hfmem.runtimes.llama_cpp_weights import Stored, stored
+from hfmem.units import MIB, gib
+
+VERSION = "0.3.36"
+FIT_TARGET = 1024 * MIB
+"""Left free on every device by --fit (common/common.h: fit_params_target)."""
+PIPELINE_COPIES = 4
+"""ggml-backend.cpp: GGML_SCHED_MAX_COPIES."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The layers of a device; ``head`` where it holds the output layer."""
+
+    layers: range
+    head: bool
+
+
+def places(count: int, *, layers: int, gpu_layers: int | None) -> tuple[Place, ...]:
+    """Which layers each of equal devices gets; the first ones stay with the host.
+
+    src/llama-model.cpp (load_tensors): the output layer counts as one more, and ``-ngl`` takes from
+    the end. 32 layers on 2 devices: 0 to 16 and 17 to 31 with the head.
+    """
+    units = min(layers + 1, layers + 1 if gpu_layers is None else gpu_layers)
+    start = layers + 1 - units
+    found = []
+    for device in range(count):
+        mine = [u for u in range(start, layers + 1) if (u - start) * count // units == device]
+        own = [unit for unit in mine if unit < layers]
+        kept = range(own[0], own[-1] + 1) if own else range(0)
+        found.append(Place(layers=kept, head=layers in mine))
+    return tuple(found)
+
+
+def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
+    """What llama-server holds on each device for a workload.
+
+    Raises UsageError for what it refuses.
+    """
+    chosen = settings(model, workload)
+    count = group.count if group else 1
+    file = stored(model, workload.quantize, workload.dtype)
+    facts = graph_facts(model)
+    unknown = [] if file is not None else ["weights"]
+    if facts is None:
+        unknown.append("activations")
+    caches = _caches(model, chosen)
+    if caches is None or not model.cache_known:
+        unknown.append("kv_cache")
+    dealt = places(count, layers=len(model.decoder.layers), gpu_layers=chosen.gpu_layers)
+    alone = workload.device == "cpu"
+    ranks = tuple(
+        _device(
+            place,
+            chosen,
+            file=file,
+            facts=facts,
+            caches=caches or (),
+            workload=workload,
+            group=group,
+            first=number == 0,
+            copies=_copies(chosen, dealt, file),
+        )
+        for number, place in enumerate(dealt)
+    )
+    worst = max(ranks, key=lambda phase: phase.memory.bytes)
+    outside = worst.part("overhead").bytes
+    fitted = group is not None and chosen.gpu_layers is None and not alone
+    return MemoryEstimate(
+        phases=(_summed(ranks),),
+        rank=(worst,) if count > 1 else (),
+        count=count,
+        ctx=chosen.ctx,
+        kv_dtype=chosen.type_k
+        if chosen.type_k == chosen.type_v
+        else f"{chosen.type_k}/{chosen.type_v}",
+        bytes_per_token=_per_token(model, chosen),
+        unknown=tuple(unknown),
+        notes=_notes(model, workload, chosen, file=file, facts=facts, dealt=dealt),
+        outside_bytes=outside if fitted else 0,
+        budget_bytes=max(0, group.usable_bytes // group.count - outside - FIT_TARGET)
+        if fitted and group is not None
+        else None,
+        offloaded_bytes=None
+        if alone
+        else worst.part("activations").bytes + (0 if fitted else outside),
+        refusal=None
+        if chosen.slots <= MAX_SLOTS
+        else f"llama.cpp runs at most {MAX_SLOTS} sequences at once.",
+    )
+
+
+def _caches(model: Model, chosen: Settings) -> tuple[tuple[int, str], ...] | None:
+    """Bytes and formula of every layer's cache."""
+    layers = model.decoder.layers
+    widest = max((value_row(kind) for kinds in layers for kind in kinds), default=0)
+    known: dict[Layer, tuple[int, str]] = {}
+    for kinds in layers:
+        if kinds not in known:
+            found = layer_bytes(kinds, chosen, widest_value=widest)
+            if found is None:
+                return None
+            known[kinds] = (found.bytes, found.because)
+    return tuple(known[kinds] for kinds in layers)
+
+
+def _copies(chosen: Settings, dealt: tuple[Place, ...], file: Stored | None) -> int:
+    """Inputs are kept several times where devices work as a pipeline (src/llama-context.cpp)."""
+    layers = sum(len(place.layers) for place in dealt)
+    whole = file is not None and layers == len(file.layers) and dealt[-1].head
+    pipeline = len(dealt) > 1 and whole and chosen.kv_offload and chosen.cpu_moe is None
+    return PIPELINE_COPIES if pipeline else 1
+
+
+def _device(
+    place: Place,
+    chosen: Settings,
+    *,
+    file: Stored | None,
+    facts: GraphFacts | None,
+    caches: tuple[tuple[int, str], ...],
+    workload: Workload,
+    group: GpuGroup | None,
+    first: bool,
+    copies: int,
+) -> Phase:
+    alone = workload.device == "cpu"
+    parts = (
+        _weights(place, chosen, file, first=first, host=alone),
+        _cache(place, chosen, caches),
+        _activations(place, chosen, facts, file, copies=copies, host=alone),
+        _overhead(workload, group),
+    )
+    because = (
+        f"layers {place.layers.start} to {place.layers.stop - 1}" if place.layers else "no layer"
+    )
+    return Phase(name="decode", memory=total("memory", parts, because=because))
+
+
+def _weights(
+    place: Place, chosen: Settings, file: Stored | None, *, first: bool, host: bool
+) -> Term:
+    if file is None:
+        return _nothing("weights", "unknown: there are no headers")
+    on_host = 0 if chosen.cpu_moe is None or host else chosen.cpu_moe
+    sizes = {
+        "language": sum(file.layers[n] for n in place.layers),
+        "experts": sum(file.experts[n] for n in place.layers if n >= on_host),
+        "output": file.output if place.head else 0,
+        "mmproj": file.towers if first else 0,
+        "embedding": file.embedding if host else 0,
+    }
+    if host and file.tied:
+        sizes["output"] -= file.embedding  # It is duplicated for another device only.
+    parts = [
+        Term(name=name, bytes=size, basis=file.basis, because=file.because)
+        for name, size in sizes.items()
+        if size
+    ]
+    return total("weights", parts, because=file.because)
+
+
+def _cache(place: Place, chosen: Settings, caches: tuple[tuple[int, str], ...]) -> Term:
+    held: dict[str, list[int]] = {}
+    for number in place.layers if chosen.kv_offload else ():
+        if number < len(caches) and caches[number][0]:
+            held.setdefault(caches[number][1], []).append(caches[number][0])
+    parts = [
+        Term(
+            name="recurrent" if "slots ×" in why else "cells",
+            bytes=sum(sizes),
+            basis="exact",
+            because=f"{len(sizes)} layers × {why}",
+        )
+        for why, sizes in held.items()
+    ]
+    return total(
+        "kv_cache", parts, because=f"allocated at the start for {chosen.n_ctx:,} cells in all"
+    )
+
+
+@lru_cache(maxsize=1024)
+def _buffer(part: DeviceGraph, batch: MicroBatch) -> int:
+    return compute_buffer(part, batch)
+
+
+def micro_batch(chosen: Settings, window: int | None) -> MicroBatch:
+    """What the buffers are planned for: tokens in equal parts of every slot
+    (src/llama-context.cpp: graph_reserve)."""
+    tokens = min(chosen.n_ctx, chosen.ubatch)
+    return MicroBatch(
+        tokens=-(-tokens // chosen.slots) * chosen.slots,
+        outputs=chosen.slots,
+        cells=chosen.cells,
+        window_cells=window_cells(chosen, window) if window else 0,
+        flash=chosen.flash,
+    )
+
+
+def _activations(
+    place: Place,
+    chosen: Settings,
+    facts: GraphFacts | None,
+    file: Stored | None,
+    *,
+    copies: int,
+    host: bool,
+) -> Term:
+    if facts is None:
+        return _nothing("activations", "unknown: no sizes are told")
+    away = not host and chosen.cpu_moe is not None and place.layers.start < chosen.cpu_moe
+    copied = file.expert_tensor if away and file is not None else 0
+    part = DeviceGraph(
+        hidden=facts.hidden,
+        layers=tuple(LayerWork(shape=shape, copied_expert_bytes=copied) for shape in facts.shapes)
+        if place.layers
+        else (),
+        vocabulary=facts.vocabulary if place.head else 0,
+        last=place.head,
+        copies=copies,
+        embeds=host,
+    )
+    batch = micro_batch(chosen, facts.window)
+    size = _buffer(part, batch)
+    if place.layers.start and place.head and file is not None and not host:
+        size += max(file.layer_tensor, file.expert_tensor)
+    low, high = (98, 102) if facts.described else (60, 200)
+    attention = "flash attention" if chosen.flash else "scores of every head"
+    return Term(
+        name="activations",
+        bytes=size,
+        basis="derived" if facts.described else "assumed",
+        because=f"compute buffer that ggml plans for {batch.tokens} tokens, {batch.outputs} "
+        f"outputs and {batch.cells:,} cells with {attention} (src/llama-graph.cpp, "
+        "ggml/src/ggml-alloc.c)",
+        low=size * low // 100,
+        high=size * high // 100,
+    )
+
+
+def _overhead(workload: Workload, group: GpuGroup | None) -> Term:
+    card = class_of(group.gpu if group else None)
+    match workload.device:
+        case "cuda":
+            parts = [CUDA_CONTEXT[card].term("context"), CUDA_LIBRARIES[card].term("libraries")]
+        case "rocm":
+            parts = [ROCM_CONTEXT.term("context")]
+        case "mps":
+            parts = [MPS_CONTEXT.term("context")]
+        case "cpu":
+            parts = []
+    return total(
+        "overhead", parts, because=f"what a {workload.device} process holds beside buffers"
+    )
+
+
+def _nothing(name: str, because: str) -> Term:
+    return Term(name=name, bytes=0, basis="assumed", because=because)
+
+
+def _per_token(model: Model, chosen: Settings) -> int:
+    """Mean over the padding of 256 cells that a longer context adds, of one sequence."""
+    longer = replace(chosen, cells=chosen.cells + 256)
+    now, later = (_caches(model, one) for one in (chosen, longer))
+    if now is None or later is None:
+        return 0
+    grown = sum(size for size, _ in later) - sum(size for size, _ in now)
+    return grown // (256 * chosen.streams)
+
+
+def _summed(ranks: tuple[Phase, ...]) -> Phase:
+    if len(ranks) == 1:
+        return ranks[0]
+    parts = []
+    for name in ("weights", "kv_cache", "activations", "overhead"):
+        held = [rank.part(name) for rank in ranks]
+        named = [replace(term, name=f"device {n}") for n, term in enumerate(held)]
+        parts.append(total(name, named, because=f"{len(ranks)} devices"))
+    return Phase(name="decode", memory=total("memory", parts, because="all devices"))
+
+
+def host_bytes(
+    file: Stored, chosen: Settings, facts: GraphFacts | None, dealt: tuple[Place, ...]
+) -> dict[str, int]:
+    """What stays in the host's memory beside devices: weights by part, caches aside, inputs."""
+    held = {number for place in dealt for number in place.layers}
+    moved = chosen.cpu_moe or 0
+    layers = range(len(file.layers))
+    found = {
+        "embedding": file.embedding,
+        "layers": sum(file.layers[n] + file.experts[n] for n in layers if n not in held),
+        "experts": sum(file.experts[n] for n in layers if n in held and n < moved),
+        "output": 0 if any(place.head for place in dealt) or file.tied else file.output,
+    }
+    if facts is not None:
+        part = DeviceGraph(
+            hidden=facts.hidden,
+            layers=tuple(LayerWork(shape=shape) for shape in facts.shapes),
+            vocabulary=0,
+            last=False,
+        )
+        found["inputs"] = host_buffer(part, micro_batch(chosen, facts.window))
+    return {name: size for name, size in found.items() if size}
+
+
+def _notes(
+    model: Model,
+    workload: Workload,
+    chosen: Settings,
+    *,
+    file: Stored | None,
+    facts: GraphFacts | None,
+    dealt: tuple[Place, ...],
+) -> tuple[Note, ...]:
+    found = []
+    if workload.ctx is None:
+        message = f"No context was given: {chosen.ctx:,} tokens are assumed."
+        found.append(Note(code="default_ctx", message=message))
+    limit = model.decoder.max_context
+    if limit is not None and chosen.ctx > limit:
+        message = (
+            f"{chosen.ctx:,} tokens are more than the model's maximum of {limit:,}; computed as "
+            "asked."
+        )
+        found.append(Note(code="beyond_max_context", message=message))
+    if file is not None and model.gguf_architecture is None:
+        message = (
+            f"llama.cpp reads GGUF: the weights are those of a conversion to {file.file_type}."
+        )
+        found.append(Note(code="gguf_conversion", message=message))
+    if file is not None and workload.device != "cpu":
+        held = host_bytes(file, chosen, facts, dealt)
+        if not chosen.kv_offload:
+            held["KV cache"] = sum(size for size, _ in _caches(model, chosen) or ())
+        parts = ", ".join(f"{name} {gib(size)}" for name, size in held.items())
+        message = f"The host's memory holds {gib(sum(held.values()))} beside: {parts}."
+        found.append(Note(code="host_memory", message=message))
+    latent = any(isinstance(k, LatentAttention) for kinds in model.decoder.layers for k in kinds)
+    if latent and not _absorbed(model):
+        message = "The GGUF file must carry the MLA keys; files made before expand K and V."
+        found.append(Note(code="gguf_latent_keys", message=message))
+    return tuple(found)
+
+
+def _absorbed(model: Model) -> bool:
+    return model.gguf_architecture is not None

@@ -1,0 +1,150 @@
+"""Ollama: llama-server, started with defaults of its own.
+
+Read from ollama at commit fb30760 (August 2026): llm/llama_server.go, server/sched.go,
+server/routes.go, envconfig/config.go. It passes ``-c context × parallel -np parallel`` without a
+shared cache, one type for K and V, and a batch that it chooses by context and headroom.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+
+from hfmem.checkpoint.snapshot import Note
+from hfmem.gpu import GpuGroup
+from hfmem.memory.estimate import MemoryEstimate
+from hfmem.memory.workload import Workload
+from hfmem.model.model import Model
+from hfmem.runtimes.llama_cpp import estimate as llama_cpp
+from hfmem.runtimes.llama_cpp_command import to_host as llama_cpp_to_host
+from hfmem.units import GIB, MIB
+
+KV_DTYPES = ("auto", "f16", "q8_0", "q4_0")
+"""docs/faq.mdx: OLLAMA_KV_CACHE_TYPE; f16 unless it is set."""
+LARGE, MEDIUM, DEFAULT, CONSTRAINED = 2048, 1024, 512, 256
+_ONE_AT_A_TIME = frozenset(
+    {
+        *("mllama", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "qwen3_next"),
+        *("lfm2", "lfm2_moe", "nemotron_h"),
+    }
+)
+"""server/sched.go (load): no parallel requests, by transformers' names of the families."""
+
+
+def default_ctx(total_bytes: int) -> int:
+    """The context by the memory of all GPUs together (server/routes.go: Serve).
+
+    ``default_ctx(24 * GIB) == 32_768``: 4,096 below 23 GiB, 262,144 from 47 GiB on.
+    """
+    if total_bytes >= 47 * GIB:
+        return 262_144
+    return 32_768 if total_bytes >= 23 * GIB else 4096
+
+
+def batch_for(cells: int, *, predicted: int, available: int) -> int:
+    """Tokens of a batch (server/sched.go: automaticGenerationBatch, generationBatchFits).
+
+    2,048 beyond 32 Ki tokens of context in all, 1,024 beyond 4 Ki, else 512; less where weights and
+    cache take more than 60 or 75 % of what is available, or leave less than 2 GiB or 768 MiB below
+    80 %. 0 for ``available`` is unknown.
+    """
+    batch = DEFAULT if cells <= 4096 else MEDIUM if cells <= 32_768 else LARGE
+    if not available:
+        return batch
+    room = available * 80 // 100 - predicted
+    if batch == LARGE and (predicted * 100 > available * 60 or room < 2 * GIB):
+        batch = MEDIUM
+    if batch == MEDIUM and (predicted * 100 > available * 75 or room < 768 * MIB):
+        batch = DEFAULT
+    return batch
+
+
+def as_llama_server(model: Model, workload: Workload, group: GpuGroup | None) -> Workload:
+    """The workload as Ollama hands it to llama-server. Raises UsageError."""
+    limit = model.decoder.max_context
+    ctx = workload.ctx
+    if ctx is None:
+        total = group.gpu.usable_bytes * group.count if group else 0
+        ctx = min(default_ctx(total), limit or default_ctx(total))
+    given = workload.flags.whole("parallel")
+    parallel = workload.batch if given is None else given
+    flags = workload.flags.but(parallel=parallel)
+    asked = replace(workload, runtime="llama.cpp", ctx=ctx, flags=flags)
+    if flags.whole("ubatch_size") is not None:
+        return asked
+    if flags.choice("flash_attn") == "off" and workload.device == "cuda":
+        small = group is not None and group.gpu.usable_bytes <= 8 * GIB and ctx * parallel > 4096
+        size = CONSTRAINED if small else DEFAULT
+    else:
+        least = llama_cpp(model, _sized(asked, DEFAULT), group).phases[0]
+        predicted = least.part("weights").bytes + least.part("kv_cache").bytes
+        available = group.usable_bytes if group else 0
+        size = batch_for(ctx * parallel, predicted=predicted, available=available)
+    return _sized(asked, size)
+
+
+def _sized(workload: Workload, size: int) -> Workload:
+    flags = workload.flags.but(ubatch_size=size, batch_size=size)
+    return replace(workload, flags=flags)
+
+
+def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
+    """What Ollama's llama-server holds for a workload. Raises UsageError for what it refuses."""
+    asked = as_llama_server(model, workload, group)
+    found = llama_cpp(model, asked, group)
+    notes = list(found.notes)
+    batch = asked.flags.whole("ubatch_size") or DEFAULT
+    if workload.ctx is None:
+        message = f"Ollama's context for this much GPU memory is taken: {asked.ctx or 0:,} tokens."
+        notes.append(Note(code="default_ctx", message=message))
+    if workload.flags.whole("ubatch_size") is None and batch != DEFAULT:
+        message = f"Ollama takes batches of {batch:,} tokens here."
+        notes.append(Note(code="ollama_batch", message=message))
+    slots = asked.flags.whole("parallel") or 1
+    if slots > 1 and model.decoder.model_type in _ONE_AT_A_TIME:
+        message = "Ollama runs one request at a time of this architecture; computed as asked."
+        notes.append(Note(code="one_at_a_time", message=message))
+    return replace(found, notes=tuple(notes))
+
+
+def serve_and_run(
+    model: Model, workload: Workload, group: GpuGroup, _estimate: MemoryEstimate
+) -> str:
+    """The server with its environment, and the model: from the Hub, or made from a folder.
+
+    ``OLLAMA_CONTEXT_LENGTH=8192 ollama serve``, then ``ollama run hf.co/org/name``.
+    """
+    asked = as_llama_server(model, workload, group)
+    variables = [f"OLLAMA_CONTEXT_LENGTH={asked.ctx}"]
+    parallel = asked.flags.whole("parallel") or 1
+    if parallel > 1:
+        variables.append(f"OLLAMA_NUM_PARALLEL={parallel}")
+    attention = workload.flags.choice("flash_attn")
+    if workload.kv_dtype not in ("auto", "f16"):
+        variables.append(f"OLLAMA_KV_CACHE_TYPE={workload.kv_dtype}")
+        attention = attention or "on"
+    if attention in ("on", "off"):
+        variables.append(f"OLLAMA_FLASH_ATTENTION={1 if attention == 'on' else 0}")
+    lines = [f"{' '.join(variables)} ollama serve"]
+    name = model.name.split("/")[-1].lower()
+    if model.gguf_architecture is not None:
+        reached = f"hf.co/{model.name}" if model.name.count("/") == 1 else name
+        lines.append(shlex.join(["ollama", "run", reached]))
+        return "\n".join(lines)
+    make = ["ollama", "create", name, "-f", "Modelfile"]
+    if workload.quantize is not None:
+        make += ["--quantize", workload.quantize]
+    lines += [
+        shlex.join(["hf", "download", model.name, "--local-dir", name]),
+        f"echo {shlex.quote(f'FROM ./{name}')} > Modelfile",
+        shlex.join(make),
+        shlex.join(["ollama", "run", name]),
+    ]
+    return "\n".join(lines)
+
+
+def to_host(
+    model: Model, workload: Workload, estimate: MemoryEstimate, missing: int
+) -> tuple[str, Workload]:
+    """Whole layers in the host's memory: Ollama has no way to place experts (``num_gpu``)."""
+    return llama_cpp_to_host(model, workload, estimate, missing, experts_apart=False)

@@ -1,0 +1,232 @@
+"""vLLM: a share of the card, filled with weights, the peak of a step, and a paged pool.
+
+What is asked for is the least that a workload needs of each rank; what the engine takes is the
+budget, and the rest of it becomes the pool (v1/worker/gpu_worker.py:
+determine_available_memory).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil
+
+from hfmem.checkpoint.snapshot import Note
+from hfmem.gpu import GpuGroup
+from hfmem.memory.estimate import PARTS, MemoryEstimate, Phase, Pool
+from hfmem.memory.parallel import times
+from hfmem.memory.quantize import as_converted, scheme
+from hfmem.memory.quantize.schemes import refusal as scheme_refusal
+from hfmem.memory.term import Term, total
+from hfmem.memory.workload import Workload
+from hfmem.model.model import Model
+from hfmem.model.parameters import routing
+from hfmem.runtimes.vllm_cache import CachePlan, plan
+from hfmem.runtimes.vllm_peak import widths
+from hfmem.runtimes.vllm_rank import Stage, stage_of
+from hfmem.runtimes.vllm_settings import Settings, settings
+from hfmem.units import GIB, gib
+
+
+def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
+    """What vLLM needs for a workload, rank by rank.
+
+    Raises UsageError for a layout that the group or the engine does not take.
+    """
+    chosen = settings(model, workload, group)
+    if workload.quantize is not None:
+        one = scheme(workload.quantize, runtime="vllm")
+        model = as_converted(model, one, dtype=chosen.dtype)
+    size = widths(model, routing(model.decoder.text))
+    unknown = [] if model.weights is not None else ["weights"]
+    if size is None:
+        unknown.append("activations")
+    caches = _plan(model, chosen, workload)
+    if caches is None or not model.cache_known:
+        unknown.append("kv_cache")
+    caches = caches or CachePlan(groups=(), padding_layers=0, block=chosen.block)
+    stages = tuple(
+        stage_of(model, chosen, size, caches, number, workload=workload, group=group)
+        for number in range(chosen.layout.pp)
+    )
+    worst = max(stages, key=lambda one: one.phase.memory.bytes)
+    layout = chosen.layout
+    return MemoryEstimate(
+        phases=(_summed(tuple(one.phase for one in stages), layout.tp * layout.dp),),
+        rank=(worst.phase,) if layout.ranks > 1 else (),
+        count=layout.ranks,
+        ctx=chosen.ctx - workload.media_tokens,
+        kv_dtype=chosen.kv_dtype,
+        bytes_per_token=_per_token(caches, chosen) * layout.tp,
+        unknown=tuple(dict.fromkeys(unknown)),
+        notes=(*_notes(model, workload, chosen, caches), *_untold(unknown)),
+        outside_bytes=worst.outside,
+        offloaded_bytes=worst.phase.memory.bytes - worst.outside - worst.offloadable,
+        budget_bytes=None if group is None else _budget(chosen, workload, group, stages),
+        pool=None if group is None or unknown else _pool(chosen, workload, group, caches, stages),
+        refusal=None if group is None else _refusal(chosen, group, worst, workload),
+    )
+
+
+def offload_gib(
+    _model: Model, workload: Workload, _estimate: MemoryEstimate, missing: int
+) -> tuple[str, Workload]:
+    """The workload with so many GiB of every GPU's weights in the host's memory."""
+    whole = -(-missing // GIB)
+    already = workload.flags.whole("cpu_offload_gb") or 0
+    flags = workload.flags.but(cpu_offload_gb=already + whole * GIB)
+    label = f"{(already + whole * GIB) / GIB:g} GiB of each GPU's weights in the host's memory"
+    return label, replace(workload, flags=flags)
+
+
+def _plan(model: Model, chosen: Settings, workload: Workload) -> CachePlan | None:
+    hybrid = not workload.flags.switch("disable_hybrid_kv_cache_manager")
+    try:
+        return plan(model.decoder.layers, chosen, hybrid=hybrid)
+    except LookupError:
+        return None
+
+
+def _per_token(caches: CachePlan, chosen: Settings) -> int:
+    """Mean over one block of what a longer sequence adds on one rank of each stage, all stages."""
+    growing = [one for one in caches.groups if one.kind == "full"]
+    widest = sum(page for one in caches.groups[:1] for _, page in one.pages)
+    if len(caches.groups) == 1 and growing:
+        return widest // (caches.groups[0].block * chosen.layout.dcp)
+    largest = max((sum(p for _, p in one.pages) for one in caches.groups), default=0)
+    return sum(largest // (one.block * chosen.layout.dcp) for one in growing)
+
+
+def _summed(stages: tuple[Phase, ...], ranks: int) -> Phase:
+    """All ranks together: each stage is held by ``ranks`` of them."""
+    if len(stages) == 1 and ranks == 1:
+        return stages[0]
+    terms = []
+    for name in PARTS:
+        held = [times(stage.part(name), ranks) for stage in stages]
+        because = held[0].because if len(held) == 1 else f"{len(held)} stages of {ranks} ranks"
+        terms.append(total(name, _by_name(held), because=because))
+    return Phase(name="decode", memory=total("memory", terms, because="all ranks together"))
+
+
+def _by_name(terms: Sequence[Term]) -> tuple[Term, ...]:
+    """The parts of several terms, those of one name added up."""
+    found: dict[str, list[Term]] = {}
+    for term in terms:
+        parts = term.parts or (term,)
+        whole = sum(part.bytes for part in parts) == term.bytes
+        for part in parts if whole else (term,):
+            found.setdefault(part.name, []).append(part)
+    return tuple(
+        same[0]
+        if len(same) == 1
+        else replace(total(name, same, because=f"of {len(same)} stages"), parts=())
+        for name, same in found.items()
+    )
+
+
+def _budget(
+    chosen: Settings, workload: Workload, group: GpuGroup, stages: tuple[Stage, ...]
+) -> int:
+    """ceil(total × utilization) of one card (v1/worker/utils.py: request_memory); with
+    --kv-cache-memory-bytes that many bytes beside everything else."""
+    given = workload.flags.whole("kv_cache_memory_bytes")
+    if given is not None:
+        return max(one.fixed for one in stages) + given
+    return ceil(group.gpu.usable_bytes * chosen.utilization)
+
+
+def _pool(
+    chosen: Settings,
+    workload: Workload,
+    group: GpuGroup,
+    caches: CachePlan,
+    stages: tuple[Stage, ...],
+) -> Pool:
+    """What is left for blocks: as many on every rank as the fullest one holds.
+
+    v1/core/kv_cache_planning.py: get_kv_cache_configs (the minimum), v1/core/kv_cache_utils.py:
+    get_kv_cache_capacity (the tokens that are printed).
+    """
+    budget = _budget(chosen, workload, group, stages)
+    blocks = min(
+        max(0, budget - one.fixed) // one.block_bytes if one.block_bytes else 0 for one in stages
+    )
+    each = caches.request_blocks(chosen)
+    layout = chosen.layout
+    concurrency = Fraction(blocks, each) if each else Fraction(0)
+    return Pool(
+        bytes=sum(blocks * one.block_bytes for one in stages) * layout.tp * layout.dp,
+        tokens=int(concurrency * chosen.ctx),
+        concurrency=concurrency,
+    )
+
+
+def _refusal(chosen: Settings, group: GpuGroup, worst: Stage, workload: Workload) -> str | None:
+    """vLLM does not start when less than its budget is free (v1/worker/utils.py)."""
+    if group.gpu.vendor in {"apple", "google"}:
+        return f"vLLM does not run on {group.gpu.name}; --runtime transformers does."
+    if workload.quantize is not None:
+        found = scheme_refusal(scheme(workload.quantize, runtime="vllm"), group.gpu)
+        if found is not None:
+            return found
+    before = worst.phase.part("overhead").parts[0].bytes
+    free = group.gpu.usable_bytes - group.used_bytes - before
+    given = workload.flags.whole("kv_cache_memory_bytes")
+    if given is not None:
+        if worst.fixed + given <= free:
+            return None
+        return (
+            f"vLLM would run out of memory: --kv-cache-memory-bytes {gib(given)} beside "
+            f"{gib(worst.fixed)} on {gib(max(0, free))} of a card."
+        )
+    wanted = ceil(group.gpu.usable_bytes * chosen.utilization)
+    if free >= wanted:
+        return None
+    share = max(0, int(100 * free / group.gpu.usable_bytes))
+    return (
+        f"vLLM would not start: {gib(max(0, free))} of a card are free and "
+        f"{float(chosen.utilization):g} of it, {gib(wanted)}, is asked for; give "
+        f"--gpu-memory-utilization {share / 100:.2f}."
+    )
+
+
+def _untold(unknown: list[str]) -> tuple[Note, ...]:
+    if "kv_cache" not in unknown:
+        return ()
+    message = "How vLLM keeps the cache of this model's compressed attention is not known here."
+    return (Note(code="kv_cache_unknown", message=message),)
+
+
+def _notes(
+    model: Model, workload: Workload, chosen: Settings, caches: CachePlan
+) -> tuple[Note, ...]:
+    found: list[Note] = []
+    if workload.quantize is not None:
+        found.extend(model.notes[-1:])
+    limit = model.decoder.max_context
+    if workload.ctx is None:
+        message = (
+            f"No context was given: {chosen.ctx - workload.media_tokens:,} tokens are assumed."
+        )
+        found.append(Note(code="default_ctx", message=message))
+    elif limit is not None and workload.ctx > limit:
+        message = (
+            f"{workload.ctx:,} tokens are more than the model's maximum of {limit:,}; "
+            "computed as asked."
+        )
+        found.append(Note(code="beyond_max_context", message=message))
+    if caches.padding_layers:
+        message = (
+            f"vLLM adds {caches.padding_layers} padding layers to the cache, so that all its "
+            f"{len(caches.groups)} groups are equally large."
+        )
+        found.append(Note(code="padding_layers", message=message))
+    if workload.batch > chosen.sequences * chosen.layout.dp:
+        message = (
+            f"vLLM runs at most {chosen.sequences:,} sequences at once here; raise --max-num-seqs "
+            f"for {workload.batch:,}."
+        )
+        found.append(Note(code="max_num_seqs", message=message))
+    return tuple(found)

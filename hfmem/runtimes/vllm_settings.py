@@ -1,0 +1,256 @@
+"""vLLM's settings: what was given, and what the engine sets itself for a card and a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from hfmem.dtypes import BITS, from_name, torch_name
+from hfmem.errors import UsageError
+from hfmem.gpu import Gpu, GpuGroup
+from hfmem.memory.workload import DEFAULT_CTX, Workload
+from hfmem.model.layers import LatentAttention
+from hfmem.model.model import Model
+from hfmem.runtimes.vllm_versions import Behaviour, behaviour
+from hfmem.units import GIB
+
+KV_DTYPES = (
+    "auto",
+    "bfloat16",
+    "float16",
+    "fp8",
+    "fp8_e4m3",
+    "fp8_e5m2",
+    "fp8_ds_mla",
+    "nvfp4_ds_mla",
+    "fp8_per_token_head",
+    "int8_per_token_head",
+    "nvfp4",
+    "nvfp4_4over6",
+)
+"""Of vLLM 0.33 config/cache.py: CacheDType, those whose layout is known here."""
+DEFAULT_BLOCK = 16
+"""config/cache.py: CacheConfig.DEFAULT_BLOCK_SIZE; FlashAttention and FlashInfer take it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How many ranks share what."""
+
+    tp: int
+    pp: int
+    dp: int
+    experts: int
+    """Ranks that hold the experts together, whole ones or slices of each: all of tp × dp
+    (fused_moe/config.py: flatten_tp_across_dp_and_pcp)."""
+    dealt: bool
+    """Whole experts are dealt out (--enable-expert-parallel); else each is sliced."""
+    dcp: int
+
+    @property
+    def ranks(self) -> int:
+        """GPUs in all."""
+        return self.tp * self.pp * self.dp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that vLLM has decided before it loads the model."""
+
+    behaviour: Behaviour
+    layout: Layout
+    gpu: Gpu | None
+    ctx: int
+    """--max-model-len."""
+    sequences: int
+    """--max-num-seqs."""
+    step: int
+    """--max-num-batched-tokens."""
+    dtype: str
+    """As safetensors spells it."""
+    state_dtype: str
+    """Of a recurrent state, as safetensors spells it."""
+    kv_dtype: str
+    """vLLM's name, ``auto`` resolved."""
+    block: int
+    """Tokens, before a hybrid model raises it."""
+    utilization: Fraction
+    eager: bool
+    aligned_state: bool
+    """--mamba-cache-mode align: a state of the last block boundary beside the running one."""
+
+
+def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settings:
+    """Resolve a workload's flags as vLLM 0.33 does.
+
+    Raises UsageError for a layout that the group or the engine does not take.
+    """
+    flags, gpu = workload.flags, group.gpu if group else None
+    row = behaviour(workload.version)
+    ctx = workload.ctx or min(DEFAULT_CTX, model.decoder.max_context or DEFAULT_CTX)
+    ctx += workload.media_tokens
+    default_step, default_sequences = batch_defaults(gpu) if row.one_engine else _v0_defaults(ctx)
+    sequences = flags.whole("max_num_seqs") or default_sequences
+    step = flags.whole("max_num_batched_tokens")
+    if step is None:
+        step = min(sequences * ctx, default_step)
+    if flags.whole("max_num_seqs") is None:
+        sequences = min(sequences, step)
+    dtype = workload.dtype or ("BF16" if model.dtype in {"F32", "F64"} else model.dtype)
+    block = flags.whole("block_size") or DEFAULT_BLOCK
+    if block % 16:
+        raise UsageError(
+            f"A block of {block:,} tokens suits no attention kernel of vLLM.",
+            hint="Give --block-size a multiple of 16, such as 16, 32, 64 or 128.",
+        )
+    cached = not flags.switch("no_enable_prefix_caching")
+    return Settings(
+        behaviour=row,
+        layout=layout(model, workload, group),
+        gpu=gpu,
+        ctx=ctx,
+        sequences=sequences,
+        step=step,
+        dtype=dtype,
+        state_dtype=_state_dtype(model, flags.choice("mamba_ssm_cache_dtype"), dtype=dtype),
+        kv_dtype=kv_dtype(model, workload.kv_dtype, dtype=dtype, gpu=gpu),
+        block=block,
+        utilization=flags.share("gpu_memory_utilization") or row.utilization,
+        eager=flags.switch("enforce_eager"),
+        aligned_state=cached and flags.choice("mamba_cache_mode") != "none",
+    )
+
+
+def _v0_defaults(ctx: int) -> tuple[int, int]:
+    """The V0 engine's: a whole prompt in a step up to 32 Ki tokens, chunks of 2,048 beyond."""
+    return (max(2048, ctx) if ctx <= 2**15 else 2048), 256
+
+
+def batch_defaults(gpu: Gpu | None) -> tuple[int, int]:
+    """Tokens of a step and sequences that ``vllm serve`` sets by default for a card.
+
+    vLLM 0.33 engine/arg_utils.py: get_batch_defaults. An H100 gets 8,192 and 1,024, an A100 or a
+    card of less than 70 GiB 2,048 and 256, a B200 16,384 and 1,024. Without a card: an H100's.
+    """
+    if gpu is None:
+        return 8192, 1024
+    if gpu.usable_bytes >= 160 * GIB:
+        return 16384, 1024
+    small = "a100" in gpu.id.lower() or "gb10" in gpu.id.lower() or "gb10" in gpu.name.lower()
+    if gpu.usable_bytes >= 70 * GIB and not small:
+        return 8192, 1024
+    return 2048, 256
+
+
+def _state_dtype(model: Model, asked: str | None, *, dtype: str) -> str:
+    """vLLM 0.33 model_executor/models/config.py (Nemotron-H: float32 unless the configuration says
+    otherwise, Qwen3.5: ``mamba_ssm_dtype``), layers/mamba/mamba_utils.py (KDA: float32)."""
+    if asked not in (None, "auto"):
+        return from_name(asked or "") or dtype
+    text = model.decoder.text
+    for key in ("mamba_ssm_cache_dtype", "mamba_ssm_dtype"):
+        named = text.text(key)
+        if named is not None and (found := from_name(named)) in BITS:
+            return found or dtype
+    always = ("nemotron_h", "kimi_linear")
+    return "F32" if (model.decoder.model_type or "").startswith(always) else dtype
+
+
+def kv_dtype(model: Model, asked: str, *, dtype: str, gpu: Gpu | None = None) -> str:
+    """The type of the cache: the checkpoint's KV scheme, else the model's, never the weights'.
+
+    vLLM 0.33 utils/torch_utils.py: resolve_kv_cache_dtype_string (ModelOpt's
+    ``kv_cache_quant_algo``), layers/attention/attention.py (``kv_cache_scheme`` of
+    compressed-tensors), models/config.py (GLM's sparse attention takes fp8 on Blackwell). Sparse
+    MLA in fp8 is held as fp8_ds_mla by FlashMLA, which every card but a datacenter Blackwell gets
+    (mla_attention.py: _canonicalize_sparse_mla_kv_cache_dtype, platforms/cuda.py).
+    """
+    kinds = [kind for kinds in model.decoder.layers for kind in kinds]
+    sparse = any(isinstance(kind, LatentAttention) and kind.indexer_dim for kind in kinds)
+    blackwell = gpu is not None and gpu.compute_capability.startswith("10.")
+    if asked == "auto":
+        asked = model.kv_scheme or torch_name(dtype)
+        if blackwell and sparse and model.class_name == "GlmMoeDsaForCausalLM":
+            asked = "fp8_e4m3"
+    if sparse and not blackwell and asked in {"fp8", "fp8_e4m3"}:
+        return "fp8_ds_mla"
+    return asked
+
+
+def layout(model: Model, workload: Workload, group: GpuGroup | None) -> Layout:
+    """The parallel layout: as given, else every layer divided over the group's GPUs.
+
+    Raises UsageError where tp × pp × dp is not the group's count, and for what vLLM refuses
+    (0.33 config/model.py: verify_with_parallel_config, model_executor/layers/linear.py).
+    """
+    flags = workload.flags
+    given = [flags.whole(name) for name in ("tp", "pp", "dp")]
+    count = group.count if group else None
+    tp, pp, dp = (one or 1 for one in given)
+    if count is not None and given == [None, None, None]:
+        tp = count
+    if count is not None and tp * pp * dp != count:
+        raise UsageError(
+            f"tp {tp} × pp {pp} × dp {dp} is {tp * pp * dp} GPUs, but --gpu names {count}.",
+            hint=f"Write --gpu {group.gpu.id if group else ''}:{tp * pp * dp}, "
+            "or a layout whose product is its count.",
+        )
+    ep = flags.whole("ep")
+    if ep is not None and ep not in {1, tp * dp}:
+        raise UsageError(
+            f"vLLM deals experts out to tp × dp = {tp * dp} GPUs, not to {ep}.",
+            hint="Leave --ep out for experts split like other layers, or give "
+            f"--enable-expert-parallel (--ep {tp * dp}).",
+        )
+    found = Layout(
+        tp=tp,
+        pp=pp,
+        dp=dp,
+        experts=tp * dp,
+        dealt=flags.switch("enable_expert_parallel") or (ep or 1) > 1,
+        dcp=flags.whole("dcp") or 1,
+    )
+    _refuse(model, found)
+    return found
+
+
+def _refuse(model: Model, layout: Layout) -> None:
+    decoder, tp = model.decoder, layout.tp
+    heads, kv_heads = decoder.attention_heads, decoder.kv_heads
+    if heads and heads % tp:
+        raise UsageError(
+            f"{heads} attention heads cannot be divided by a tensor parallel size of {tp}.",
+            hint=f"Choose --tp from: {_divisors(heads)}; or use --pp.",
+        )
+    latent = any(isinstance(kind, LatentAttention) for kinds in decoder.layers for kind in kinds)
+    if kv_heads and not latent and kv_heads % tp and tp % kv_heads:
+        raise UsageError(
+            f"{kv_heads} KV heads can neither be divided by a tensor parallel size of {tp} nor "
+            "repeated for it.",
+            hint=f"Choose --tp from: {_divisors(kv_heads)}, or a multiple of {kv_heads}.",
+        )
+    slices = 1 if layout.dealt else layout.experts
+    for key, share in (("intermediate_size", tp), ("moe_intermediate_size", slices)):
+        size = decoder.text.integer_or_none(key)
+        if size and size % share:
+            raise UsageError(
+                f"{key} {size:,} cannot be divided among {share} GPUs.",
+                hint="Use a smaller --tp, --pp, or --enable-expert-parallel for experts.",
+            )
+    if layout.pp > max(1, len(decoder.layers)):
+        raise UsageError(
+            f"{len(decoder.layers)} layers cannot be dealt out to {layout.pp} stages.",
+            hint=f"Give --pp {len(decoder.layers)} or less.",
+        )
+    if layout.dcp > 1:
+        copies = tp if latent or not kv_heads else tp // kv_heads
+        if layout.dcp > max(1, copies) or tp % layout.dcp:
+            raise UsageError(
+                f"A decode context parallel size of {layout.dcp} needs KV heads that are held "
+                f"{layout.dcp} times; with --tp {tp} each is held {max(1, copies)} times.",
+                hint="Raise --tp, or leave --decode-context-parallel-size out.",
+            )
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(one) for one in range(1, number + 1) if number % one == 0)

@@ -1,0 +1,96 @@
+"""vLLM's own decisions: defaults of a card, types, captured sizes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hfmem.hardware.catalogue import find
+from hfmem.memory.workload import workload
+from hfmem.model.describe import describe
+from hfmem.runtimes import check_version, parse_version
+from hfmem.runtimes.vllm_peak import capture_sizes
+from hfmem.runtimes.vllm_settings import batch_defaults, kv_dtype, settings
+from hfmem.runtimes.vllm_versions import VERSIONS, behaviour
+from hfmem.source.recorded import bundled
+
+
+# vLLM 0.33 engine/arg_utils.py: get_batch_defaults, as an API server.
+@pytest.mark.parametrize(
+    ("gpu", "step", "sequences"),
+    [
+        ("h100-sxm", 8192, 1024),
+        ("h200-sxm", 8192, 1024),
+        ("b200-sxm", 16384, 1024),
+        ("mi300x", 16384, 1024),
+        ("a100-80gb-sxm", 2048, 256),
+        ("l40s", 2048, 256),
+        ("rtx-4090", 2048, 256),
+    ],
+)
+def test_defaults_of_a_card(gpu: str, step: int, sequences: int) -> None:
+    assert batch_defaults(find(gpu)) == (step, sequences)
+
+
+def test_a_short_context_lowers_the_step() -> None:
+    snapshot = bundled("Qwen/Qwen3-8B")
+    assert snapshot is not None
+    found = settings(describe(snapshot), workload(ctx=4, runtime="vllm"), None)
+    assert (found.step, found.sequences) == (4096, 1024)
+
+
+# config/vllm.py: 1, 2, 4, every 8 to 256, every 16 to 512; 51 in the runs on an H100.
+@pytest.mark.parametrize(("sequences", "sizes"), [(1024, 51), (256, 51), (128, 35), (1, 2)])
+def test_captured_sizes(sequences: int, sizes: int) -> None:
+    snapshot = bundled("Qwen/Qwen3-8B")
+    assert snapshot is not None
+    found = settings(describe(snapshot), workload(ctx=8192, runtime="vllm"), None)
+    assert capture_sizes(replace(found, sequences=sequences)) == sizes
+
+
+def test_the_cache_follows_the_scheme_never_the_weights() -> None:
+    snapshot = bundled("openai/gpt-oss-20b")
+    assert snapshot is not None
+    found = describe(snapshot)
+    assert kv_dtype(found, "auto", dtype="BF16") == "bfloat16"
+    assert kv_dtype(replace(found, kv_scheme="fp8"), "auto", dtype="BF16") == "fp8"
+    assert kv_dtype(replace(found, kv_scheme="fp8"), "bfloat16", dtype="BF16") == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("version", "since"),
+    [
+        ("0.6.3", (0, 6)),
+        ("0.16", (0, 9)),
+        ("0.17", (0, 17)),
+        ("0.19", (0, 18)),
+        ("0.27", (0, 26)),
+        (None, (0, 33)),
+    ],
+)
+def test_rows_of_versions(version: str | None, since: tuple[int, int]) -> None:
+    assert behaviour(version).since == since
+
+
+def test_rows_are_in_order() -> None:
+    since = [row.since for row in VERSIONS]
+    assert since == sorted(set(since))
+    assert all(row.source for row in VERSIONS)
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.34", "1.0", "x", "0", "0.19.", "0.-1"])
+def test_versions_that_are_not_known(version: str) -> None:
+    from hfmem.errors import UsageError
+    from hfmem.runtimes import RUNTIMES
+
+    with pytest.raises(UsageError) as caught:
+        check_version(RUNTIMES["vllm"], version)
+    assert "0.33" in caught.value.hint
+    with pytest.raises(UsageError):
+        check_version(RUNTIMES["transformers"], "5.0")
+
+
+def test_parse_version() -> None:
+    assert parse_version("0.19.1") == (0, 19, 1)
+    assert parse_version("0.19.x") is None
