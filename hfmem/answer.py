@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hfmem.checkpoint.snapshot import Note, Snapshot
-from hfmem.comparison import ALL, Compared, compare
 from hfmem.dtypes import BITS
 from hfmem.errors import HfmemError, InvalidValueError, UsageError
 from hfmem.flags import flags_for
@@ -18,7 +18,6 @@ from hfmem.hardware.catalogue import COMMON, find, parse_gpu
 from hfmem.hardware.fit import Fit, advised, judge
 from hfmem.hardware.ladder import ladder
 from hfmem.hardware.smallest import on_group
-from hfmem.hardware.throughput import Throughput, throughput
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.precision import Rung
@@ -28,10 +27,12 @@ from hfmem.memory.term import Term
 from hfmem.memory.workload import Workload
 from hfmem.model.config import read
 from hfmem.model.describe import describe
-from hfmem.model.media import MediaInput
 from hfmem.model.model import Model
-from hfmem.model.multimodal import media
-from hfmem.runtimes import RUNTIMES, Runtime, check_version
+from hfmem.runtimes import ALL, RUNTIMES, Runtime, check_version
+
+if TYPE_CHECKING:
+    from hfmem.comparison import Compared
+    from hfmem.hardware.throughput import Throughput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,18 +220,36 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
         )
         if known
         else (),
-        runtimes=compare(model, common, groups) if asked.every else (),
+        runtimes=_compared(model, common, groups) if asked.every else (),
         rules=_rules(model, memory, workload) if asked.rules else (),
         download=_download(snapshot, model),
         per_gpu=_per_gpu(memory) if known and (groups or memory.rank) else None,
-        throughput=throughput(fits[0], model=model, workload=workload, memory=memory)
-        if fits
-        else None,
+        throughput=_speed(fits[0], model, workload, memory) if fits else None,
     )
+
+
+# Few questions need these two, and a short run is half imports.
+def _compared(
+    model: Model, workload: Workload, groups: tuple[GpuGroup, ...]
+) -> tuple[Compared, ...]:
+    from hfmem.comparison import compare
+
+    return compare(model, workload, groups)
+
+
+def _speed(fit: Fit, model: Model, workload: Workload, memory: MemoryEstimate) -> Throughput:
+    from hfmem.hardware.throughput import throughput
+
+    return throughput(fit, model=model, workload=workload, memory=memory)
 
 
 def _with_media(workload: Workload, snapshot: Snapshot) -> Workload:
     """The question with what its pictures, frames and sound become in this model."""
+    if not (workload.images or workload.frames or workload.audio_seconds):
+        return workload
+    from hfmem.model.media import MediaInput
+    from hfmem.model.multimodal import media
+
     brought = MediaInput(
         images=workload.images,
         image_size=workload.image_size,

@@ -14,9 +14,6 @@ from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes import RUNTIMES, Runtime
 
-ALL = "all"
-"""What ``--runtime`` takes for every one of them."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compared:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from hfmem.gpu import GpuGroup
 from hfmem.hardware.advice import Advice, Limits, advise
-from hfmem.memory.cards import device_of
 from hfmem.hardware.smallest import fewest
+from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import PARTS, MemoryEstimate, Pool
 from hfmem.memory.offload import DeviceMap
 from hfmem.memory.workload import Workload

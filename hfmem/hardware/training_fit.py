@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from hfmem.errors import UsageError
 from hfmem.gpu import Gpu, GpuGroup
-from hfmem.memory.cards import class_of, device_of
 from hfmem.hardware.fit import TIGHT_PERCENT, Verdict
+from hfmem.memory.cards import class_of, device_of
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TRAINING_PARTS, TrainingEstimate
 from hfmem.memory.training_run import TrainingRun

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from hfmem._version import __version__
 from hfmem.answer import Estimate, Failure, PerGpu
-from hfmem.comparison import Compared
 from hfmem.hardware.advice import Advice
 from hfmem.hardware.fit import Fit
 from hfmem.memory.estimate import PARTS, Phase
@@ -17,12 +17,15 @@ from hfmem.memory.precision import Rung
 from hfmem.memory.rules import Rule
 from hfmem.memory.term import Term
 from hfmem.memory.workload import Workload
-from hfmem.model.media import Media
 from hfmem.model.packed_parameters import packed_parts
 from hfmem.report.phrases import known_bytes_per_token, known_part, known_total
-from hfmem.report.quantizations import quantizations_json
+from hfmem.report.quantizations_json import quantizations_json
 from hfmem.report.speed import throughput_json
 from hfmem.text import clean
+
+if TYPE_CHECKING:
+    from hfmem.comparison import Compared
+    from hfmem.model.media import Media
 
 SCHEMA_VERSION = 1
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from hfmem.answer import Estimate
 from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
-from hfmem.memory.cards import device_of
 from hfmem.hardware.fit import Fit
+from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import PARTS, MemoryEstimate
 from hfmem.report.phrases import gpu_label
 from hfmem.runtimes import RUNTIMES

@@ -45,22 +45,3 @@ def _cells(one: Quantization, model: Model) -> tuple[str, str]:
     total = model.parameters.total if model.parameters else None
     bits = f"{one.bytes * 8 / total:.2f}" if one.bytes and total else ""
     return size_or_unknown(one.bytes), bits
-
-
-def quantizations_json(model: Model) -> list[dict[str, object]] | None:
-    """The same as data; None for a model that is no GGUF file of a listing."""
-    listing = model.gguf_listing
-    if listing is None:
-        return None
-    loaded = set(model.loaded_files)
-    return [
-        {
-            "name": clean(one.name, limit=_NAME_LIMIT),
-            "role": role,
-            "files": [clean(name, limit=_NAME_LIMIT) for name in one.files],
-            "bytes": one.bytes,
-            "chosen": bool(set(one.files) & loaded),
-        }
-        for role, found in (("model", listing.models), ("projector", listing.projectors))
-        for one in found
-    ]

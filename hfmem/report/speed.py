@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from hfmem.hardware.throughput import Throughput
+from typing import TYPE_CHECKING
+
 from hfmem.text import clean
+
+if TYPE_CHECKING:
+    from hfmem.hardware.throughput import Throughput
 
 _PROSE_LIMIT = 4096
 _DIGITS = 4

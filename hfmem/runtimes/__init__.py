@@ -21,36 +21,19 @@ An estimate must not shrink when the context or the batch grows: limits are foun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
 from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import MemoryEstimate
-from hfmem.memory.offload import DeviceMap, device_map
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
-from hfmem.runtimes.commands import transformers_snippet, vllm_command
-from hfmem.runtimes.llama_cpp import estimate as llama_cpp
-from hfmem.runtimes.llama_cpp_command import llama_server, to_host
-from hfmem.runtimes.llama_cpp_settings import KV_DTYPES as LLAMA_CPP_KV_DTYPES
-from hfmem.runtimes.mlx import KV_DTYPES as MLX_KV_DTYPES
-from hfmem.runtimes.mlx import estimate as mlx
-from hfmem.runtimes.mlx import generate as mlx_generate
-from hfmem.runtimes.ollama import KV_DTYPES as OLLAMA_KV_DTYPES
-from hfmem.runtimes.ollama import estimate as ollama
-from hfmem.runtimes.ollama import serve_and_run
-from hfmem.runtimes.ollama import to_host as ollama_to_host
-from hfmem.runtimes.sglang import estimate as sglang
-from hfmem.runtimes.sglang import launch_server
-from hfmem.runtimes.sglang_settings import KV_DTYPES as SGLANG_KV_DTYPES
-from hfmem.runtimes.transformers import KV_DTYPES as TRANSFORMERS_KV_DTYPES
-from hfmem.runtimes.transformers import estimate as transformers
-from hfmem.runtimes.vllm import estimate as vllm
-from hfmem.runtimes.vllm import offload_gib
-from hfmem.runtimes.vllm_settings import KV_DTYPES as VLLM_KV_DTYPES
-from hfmem.runtimes.vllm_versions import NEWEST, OLDEST
+
+if TYPE_CHECKING:
+    from hfmem.memory.offload import DeviceMap
 
 
 class Placing(Protocol):
@@ -112,54 +95,115 @@ def check_version(runtime: Runtime, version: str) -> None:
         )
 
 
-RUNTIMES: Mapping[str, Runtime] = {
-    "transformers": Runtime(
+def _transformers() -> Runtime:
+    from hfmem.memory.offload import device_map
+    from hfmem.runtimes import transformers
+    from hfmem.runtimes.commands import transformers_snippet
+
+    return Runtime(
         name="transformers",
-        kv_dtypes=TRANSFORMERS_KV_DTYPES,
-        estimate=transformers,
+        kv_dtypes=transformers.KV_DTYPES,
+        estimate=transformers.estimate,
         small_kv_dtype="quanto-int4",
         placed=device_map,
         command=transformers_snippet,
-    ),
-    "vllm": Runtime(
+    )
+
+
+def _vllm() -> Runtime:
+    from hfmem.runtimes import vllm, vllm_settings, vllm_versions
+    from hfmem.runtimes.commands import vllm_command
+
+    return Runtime(
         name="vllm",
-        kv_dtypes=VLLM_KV_DTYPES,
-        estimate=vllm,
+        kv_dtypes=vllm_settings.KV_DTYPES,
+        estimate=vllm.estimate,
         small_kv_dtype="fp8",
-        offload=offload_gib,
+        offload=vllm.offload_gib,
         command=vllm_command,
         spans_nodes=True,
-        versions=(OLDEST, NEWEST),
-    ),
-    "llama.cpp": Runtime(
+        versions=(vllm_versions.OLDEST, vllm_versions.NEWEST),
+    )
+
+
+def _llama_cpp() -> Runtime:
+    from hfmem.runtimes import llama_cpp, llama_cpp_command, llama_cpp_settings
+
+    return Runtime(
         name="llama.cpp",
-        kv_dtypes=LLAMA_CPP_KV_DTYPES,
-        estimate=llama_cpp,
+        kv_dtypes=llama_cpp_settings.KV_DTYPES,
+        estimate=llama_cpp.estimate,
         small_kv_dtype="q8_0",
-        offload=to_host,
-        command=llama_server,
-    ),
-    "ollama": Runtime(
+        offload=llama_cpp_command.to_host,
+        command=llama_cpp_command.llama_server,
+    )
+
+
+def _ollama() -> Runtime:
+    from hfmem.runtimes import ollama
+
+    return Runtime(
         name="ollama",
-        kv_dtypes=OLLAMA_KV_DTYPES,
-        estimate=ollama,
+        kv_dtypes=ollama.KV_DTYPES,
+        estimate=ollama.estimate,
         small_kv_dtype="q8_0",
-        offload=ollama_to_host,
-        command=serve_and_run,
-    ),
-    "mlx": Runtime(
+        offload=ollama.to_host,
+        command=ollama.serve_and_run,
+    )
+
+
+def _mlx() -> Runtime:
+    from hfmem.runtimes import mlx
+
+    return Runtime(
         name="mlx",
-        kv_dtypes=MLX_KV_DTYPES,
-        estimate=mlx,
+        kv_dtypes=mlx.KV_DTYPES,
+        estimate=mlx.estimate,
         small_kv_dtype="q8",
-        command=mlx_generate,
-    ),
-    "sglang": Runtime(
+        command=mlx.generate,
+    )
+
+
+def _sglang() -> Runtime:
+    from hfmem.runtimes import sglang, sglang_command, sglang_settings
+
+    return Runtime(
         name="sglang",
-        kv_dtypes=SGLANG_KV_DTYPES,
-        estimate=sglang,
+        kv_dtypes=sglang_settings.KV_DTYPES,
+        estimate=sglang.estimate,
         small_kv_dtype="fp8_e4m3",
-        command=launch_server,
+        command=sglang_command.launch_server,
         spans_nodes=True,
-    ),
+    )
+
+
+class _Runtimes(Mapping[str, Runtime]):
+    """The engines by name, in the order in which they are shown; each is imported when it is
+    asked."""
+
+    def __getitem__(self, name: str) -> Runtime:
+        return _made(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MAKERS)
+
+    def __len__(self) -> int:
+        return len(_MAKERS)
+
+
+@cache
+def _made(name: str) -> Runtime:
+    return _MAKERS[name]()
+
+
+_MAKERS: Mapping[str, Callable[[], Runtime]] = {
+    "transformers": _transformers,
+    "vllm": _vllm,
+    "llama.cpp": _llama_cpp,
+    "ollama": _ollama,
+    "mlx": _mlx,
+    "sglang": _sglang,
 }
+RUNTIMES: Mapping[str, Runtime] = _Runtimes()
+ALL = "all"
+"""What ``--runtime`` takes for every one of them."""

@@ -6,61 +6,34 @@ host holds the input embedding, the inputs of the graph and whatever is not offl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
-from hfmem.checkpoint.snapshot import Note
 from hfmem.gpu import GpuGroup
 from hfmem.memory.cards import class_of
 from hfmem.memory.estimate import MemoryEstimate, Phase
 from hfmem.memory.overhead import CUDA_CONTEXT, CUDA_LIBRARIES, MPS_CONTEXT, ROCM_CONTEXT
 from hfmem.memory.term import Term, total
 from hfmem.memory.workload import Workload
-from hfmem.model.layers import LatentAttention, Layer
 from hfmem.model.model import Model
-from hfmem.runtimes.llama_cpp_cache import layer_bytes, value_row, window_cells
+from hfmem.runtimes.llama_cpp_cache import layer_caches
 from hfmem.runtimes.llama_cpp_graph import (
     DeviceGraph,
     LayerWork,
     MicroBatch,
     compute_buffer,
-    host_buffer,
 )
+from hfmem.runtimes.llama_cpp_placement import Place, micro_batch, notes, places
 from hfmem.runtimes.llama_cpp_settings import MAX_SLOTS, Settings, settings
 from hfmem.runtimes.llama_cpp_shapes import GraphFacts, graph_facts
 from hfmem.runtimes.llama_cpp_weights import Stored, stored
-from hfmem.units import MIB, gib
+from hfmem.units import MIB
 
 VERSION = "0.3.36"
 FIT_TARGET = 1024 * MIB
 """Left free on every device by --fit (common/common.h: fit_params_target)."""
 PIPELINE_COPIES = 4
 """ggml-backend.cpp: GGML_SCHED_MAX_COPIES."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """The layers of a device; ``head`` where it holds the output layer."""
-
-    layers: range
-    head: bool
-
-
-def places(count: int, *, layers: int, gpu_layers: int | None) -> tuple[Place, ...]:
-    """Which layers each of equal devices gets; the first ones stay with the host.
-
-    src/llama-model.cpp (load_tensors): the output layer counts as one more, and ``-ngl`` takes from
-    the end. 32 layers on 2 devices: 0 to 16 and 17 to 31 with the head.
-    """
-    units = min(layers + 1, layers + 1 if gpu_layers is None else gpu_layers)
-    start = layers + 1 - units
-    found = []
-    for device in range(count):
-        mine = [u for u in range(start, layers + 1) if (u - start) * count // units == device]
-        own = [unit for unit in mine if unit < layers]
-        kept = range(own[0], own[-1] + 1) if own else range(0)
-        found.append(Place(layers=kept, head=layers in mine))
-    return tuple(found)
 
 
 def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
@@ -75,7 +48,7 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     unknown = [] if file is not None else ["weights"]
     if facts is None:
         unknown.append("activations")
-    caches = _caches(model, chosen)
+    caches = layer_caches(model.decoder.layers, chosen)
     if caches is None or not model.cache_known:
         unknown.append("kv_cache")
     dealt = places(count, layers=len(model.decoder.layers), gpu_layers=chosen.gpu_layers)
@@ -107,7 +80,7 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         else f"{chosen.type_k}/{chosen.type_v}",
         bytes_per_token=_per_token(model, chosen),
         unknown=tuple(unknown),
-        notes=_notes(model, workload, chosen, file=file, facts=facts, dealt=dealt),
+        notes=notes(model, workload, chosen, file=file, facts=facts, dealt=dealt),
         outside_bytes=outside if fitted else 0,
         budget_bytes=max(0, group.usable_bytes // group.count - outside - FIT_TARGET)
         if fitted and group is not None
@@ -119,20 +92,6 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         if chosen.slots <= MAX_SLOTS
         else f"llama.cpp runs at most {MAX_SLOTS} sequences at once.",
     )
-
-
-def _caches(model: Model, chosen: Settings) -> tuple[tuple[int, str], ...] | None:
-    """Bytes and formula of every layer's cache."""
-    layers = model.decoder.layers
-    widest = max((value_row(kind) for kinds in layers for kind in kinds), default=0)
-    known: dict[Layer, tuple[int, str]] = {}
-    for kinds in layers:
-        if kinds not in known:
-            found = layer_bytes(kinds, chosen, widest_value=widest)
-            if found is None:
-                return None
-            known[kinds] = (found.bytes, found.because)
-    return tuple(known[kinds] for kinds in layers)
 
 
 def _copies(chosen: Settings, dealt: tuple[Place, ...], file: Stored | None) -> int:
@@ -215,19 +174,6 @@ def _buffer(part: DeviceGraph, batch: MicroBatch) -> int:
     return compute_buffer(part, batch)
 
 
-def micro_batch(chosen: Settings, window: int | None) -> MicroBatch:
-    """What the buffers are planned for: tokens in equal parts of every slot
-    (src/llama-context.cpp: graph_reserve)."""
-    tokens = min(chosen.n_ctx, chosen.ubatch)
-    return MicroBatch(
-        tokens=-(-tokens // chosen.slots) * chosen.slots,
-        outputs=chosen.slots,
-        cells=chosen.cells,
-        window_cells=window_cells(chosen, window) if window else 0,
-        flash=chosen.flash,
-    )
-
-
 def _activations(
     place: Place,
     chosen: Settings,
@@ -292,7 +238,7 @@ def _nothing(name: str, because: str) -> Term:
 def _per_token(model: Model, chosen: Settings) -> int:
     """Mean over the padding of 256 cells that a longer context adds, of one sequence."""
     longer = replace(chosen, cells=chosen.cells + 256)
-    now, later = (_caches(model, one) for one in (chosen, longer))
+    now, later = (layer_caches(model.decoder.layers, one) for one in (chosen, longer))
     if now is None or later is None:
         return 0
     grown = sum(size for size, _ in later) - sum(size for size, _ in now)
@@ -308,70 +254,3 @@ def _summed(ranks: tuple[Phase, ...]) -> Phase:
         named = [replace(term, name=f"device {n}") for n, term in enumerate(held)]
         parts.append(total(name, named, because=f"{len(ranks)} devices"))
     return Phase(name="decode", memory=total("memory", parts, because="all devices"))
-
-
-def host_bytes(
-    file: Stored, chosen: Settings, facts: GraphFacts | None, dealt: tuple[Place, ...]
-) -> dict[str, int]:
-    """What stays in the host's memory beside devices: weights by part, caches aside, inputs."""
-    held = {number for place in dealt for number in place.layers}
-    moved = chosen.cpu_moe or 0
-    layers = range(len(file.layers))
-    found = {
-        "embedding": file.embedding,
-        "layers": sum(file.layers[n] + file.experts[n] for n in layers if n not in held),
-        "experts": sum(file.experts[n] for n in layers if n in held and n < moved),
-        "output": 0 if any(place.head for place in dealt) or file.tied else file.output,
-    }
-    if facts is not None:
-        part = DeviceGraph(
-            hidden=facts.hidden,
-            layers=tuple(LayerWork(shape=shape) for shape in facts.shapes),
-            vocabulary=0,
-            last=False,
-        )
-        found["inputs"] = host_buffer(part, micro_batch(chosen, facts.window))
-    return {name: size for name, size in found.items() if size}
-
-
-def _notes(
-    model: Model,
-    workload: Workload,
-    chosen: Settings,
-    *,
-    file: Stored | None,
-    facts: GraphFacts | None,
-    dealt: tuple[Place, ...],
-) -> tuple[Note, ...]:
-    found = []
-    if workload.ctx is None:
-        message = f"No context was given: {chosen.ctx:,} tokens are assumed."
-        found.append(Note(code="default_ctx", message=message))
-    limit = model.decoder.max_context
-    if limit is not None and chosen.ctx > limit:
-        message = (
-            f"{chosen.ctx:,} tokens are more than the model's maximum of {limit:,}; computed as "
-            "asked."
-        )
-        found.append(Note(code="beyond_max_context", message=message))
-    if file is not None and model.gguf_architecture is None:
-        message = (
-            f"llama.cpp reads GGUF: the weights are those of a conversion to {file.file_type}."
-        )
-        found.append(Note(code="gguf_conversion", message=message))
-    if file is not None and workload.device != "cpu":
-        held = host_bytes(file, chosen, facts, dealt)
-        if not chosen.kv_offload:
-            held["KV cache"] = sum(size for size, _ in _caches(model, chosen) or ())
-        parts = ", ".join(f"{name} {gib(size)}" for name, size in held.items())
-        message = f"The host's memory holds {gib(sum(held.values()))} beside: {parts}."
-        found.append(Note(code="host_memory", message=message))
-    latent = any(isinstance(k, LatentAttention) for kinds in model.decoder.layers for k in kinds)
-    if latent and not _absorbed(model):
-        message = "The GGUF file must carry the MLA keys; files made before expand K and V."
-        found.append(Note(code="gguf_latent_keys", message=message))
-    return tuple(found)
-
-
-def _absorbed(model: Model) -> bool:
-    return model.gguf_architecture is not None

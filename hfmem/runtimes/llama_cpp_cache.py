@@ -62,6 +62,21 @@ def layer_bytes(kinds: Layer, settings: Settings, *, widest_value: int) -> KindB
     )
 
 
+def layer_caches(
+    layers: tuple[Layer, ...], settings: Settings
+) -> tuple[tuple[int, str], ...] | None:
+    """Bytes and formula of every layer's cache; None where one is not described."""
+    widest = max((value_row(kind) for kinds in layers for kind in kinds), default=0)
+    known: dict[Layer, tuple[int, str]] = {}
+    for kinds in layers:
+        if kinds not in known:
+            found = layer_bytes(kinds, settings, widest_value=widest)
+            if found is None:
+                return None
+            known[kinds] = (found.bytes, found.because)
+    return tuple(known[kinds] for kinds in layers)
+
+
 def value_row(kind: CacheKind) -> int:
     """Elements of a V row."""
     match kind:

@@ -54,6 +54,8 @@ def llama_server(
         words += ["-ngl", "99"]
     if workload.kv_dtype != "auto":
         words += ["-ctk", workload.kv_dtype, "-ctv", workload.kv_dtype]
+    if "parallel" in flags:
+        flags["parallel"] = chosen.slots
     for flag, spelled in _SPELLED.items():
         value = flags.get(flag)
         if value is True:

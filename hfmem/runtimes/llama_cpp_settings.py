@@ -59,20 +59,16 @@ def settings(model: Model, workload: Workload) -> Settings:
     """Resolve a workload as llama-server does.
 
     Every sequence is to have its whole context: one shared cache of batch × ctx cells with the
-    automatic slots, a stream of ctx cells a slot with ``-np``. Raises UsageError for what llama.cpp
-    refuses: a quantized V cache without flash attention, a head that is no multiple of a type's
-    block (src/llama-context.cpp: llama_init_from_model).
+    automatic slots, a stream of ctx cells a slot with ``-np``, which is raised where there are more
+    sequences. Raises UsageError for what llama.cpp refuses: a quantized V cache without flash
+    attention, a head that is no multiple of a type's block (src/llama-context.cpp:
+    llama_init_from_model).
     """
     flags = workload.flags
     ctx = workload.ctx or min(DEFAULT_CTX, model.decoder.max_context or DEFAULT_CTX)
     tokens = ctx + workload.media_tokens
     given = flags.whole("parallel")
-    slots = given or max(AUTO_SLOTS, workload.batch)
-    if given is not None and given < workload.batch:
-        raise UsageError(
-            f"-np {given} runs {given} sequences at once, not {workload.batch}.",
-            hint=f"Give -np {workload.batch}, or leave it out.",
-        )
+    slots = max(given or AUTO_SLOTS, workload.batch)
     unified = given is None or flags.switch("kv_unified")
     cells = _padded(tokens * workload.batch if unified else tokens)
     both = workload.kv_dtype if workload.kv_dtype != "auto" else "f16"

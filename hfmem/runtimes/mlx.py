@@ -218,6 +218,10 @@ def _cache(
         for kind in layer:
             counts[kind] = counts.get(kind, 0) + 1
     parts = []
+    start = workload.flags.whole("quantized_kv_start")
+    start = max(1, QUANTIZED_START if start is None else start)
+    # Looked at after every chunk of the prompt (generate.py: maybe_quantize_kv_cache).
+    start = -(-start // PREFILL_STEP) * PREFILL_STEP
     for kind, count in counts.items():
         if isinstance(kind, RecurrentState):
             each, what = _state(kind, dtype=dtype), "a state"
@@ -225,6 +229,11 @@ def _cache(
             held = cells(kind, tokens, rotating=rotating, chunk=chunk)
             token = _token_bytes(kind, model, dtype=dtype, bits=bits)
             each, what = held * token, f"{held:,} cells × {token:,} bytes"
+            if bits is not None:
+                plain = _token_bytes(kind, model, dtype=dtype, bits=None)
+                before = cells(kind, min(tokens, start), rotating=rotating, chunk=chunk)
+                if before * plain > each:
+                    each, what = before * plain, f"{before:,} cells before they are quantized"
         if each:
             parts.append(
                 Term(
@@ -280,13 +289,13 @@ def _notes(
         )
         found.append(Note(code="beyond_max_context", message=message))
     if any(run.component in _TOWERS and run.loaded for run in model.weights or ()):
-        message = "mlx-lm loads the language model alone; pictures and sound need mlx-vlm."
+        message = "Encoders of pictures and sound are left out, as mlx-lm does for most models."
         found.append(Note(code="language_only", message=message))
     if group is not None and held.bytes * 10 > group.gpu.usable_bytes * 9:
         message = "The weights take more than nine tenths of the working set: mlx-lm warns of this."
         found.append(Note(code="near_working_set", message=message))
     if group is not None and group.gpu.vendor == "apple":
-        message = "The working set can be raised: sudo sysctl iogpu.wired_limit_mb=N (macOS 15 and later)."
+        message = "The working set can be raised: sudo sysctl iogpu.wired_limit_mb=N (macOS 15)."
         found.append(Note(code="wired_limit", message=message))
     return tuple(found)
 

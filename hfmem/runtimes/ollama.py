@@ -66,8 +66,7 @@ def as_llama_server(model: Model, workload: Workload, group: GpuGroup | None) ->
     if ctx is None:
         total = group.gpu.usable_bytes * group.count if group else 0
         ctx = min(default_ctx(total), limit or default_ctx(total))
-    given = workload.flags.whole("parallel")
-    parallel = workload.batch if given is None else given
+    parallel = max(workload.batch, workload.flags.whole("parallel") or 1)
     flags = workload.flags.but(parallel=parallel)
     asked = replace(workload, runtime="llama.cpp", ctx=ctx, flags=flags)
     if flags.whole("ubatch_size") is not None:

@@ -19,7 +19,6 @@ from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
 from hfmem.memory.activations import Peak, decode_activations, prefill_activations
 from hfmem.memory.cards import class_of
-from hfmem.memory.encoder_activations import encoder_activations
 from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName
 from hfmem.memory.kv_cache import (
     GroupBytes,
@@ -39,7 +38,6 @@ from hfmem.memory.term import Term, total
 from hfmem.memory.workload import DEFAULT_CTX, Workload
 from hfmem.model.layers import CrossAttention, FullAttention, kind_name
 from hfmem.model.model import Model
-from hfmem.model.vision_towers import whisper_passes
 
 VERSION = "5.23"
 
@@ -138,8 +136,15 @@ def _encoding(model: Model, workload: Workload, dtype: str) -> tuple[Term, ...]:
 
     Whisper's runs whatever is said: over 30 seconds, filled up.
     """
-    passes = workload.media.encoders if workload.media is not None else ()
-    if workload.media is None and model.decoder.model_type == "whisper":
+    whisper = model.decoder.model_type == "whisper"
+    if workload.media is None and not whisper:
+        return ()
+    from hfmem.memory.encoder_activations import encoder_activations
+    from hfmem.model.vision_towers import whisper_passes
+
+    if workload.media is not None:
+        passes = workload.media.encoders
+    else:
         passes = whisper_passes(model.decoder.text)
     term = encoder_activations(passes, batch=workload.batch, dtype_bytes=width(dtype))
     return () if term is None else (term,)

@@ -13,7 +13,8 @@ from hfmem.answer import Estimate
 from hfmem.checkpoint.gguf_files import gguf_listing
 from hfmem.checkpoint.snapshot import RepoFile
 from hfmem.model.model import Model
-from hfmem.report.quantizations import quantizations_json, quantizations_table
+from hfmem.report.quantizations import quantizations_table
+from hfmem.report.quantizations_json import quantizations_json
 from hfmem.report.table import grid
 
 FILES = (

@@ -22,9 +22,10 @@ from hfmem.memory.workload import workload
 from hfmem.model.describe import describe
 from hfmem.model.layers import RecurrentState
 from hfmem.model.model import Model
-from hfmem.runtimes.llama_cpp import Place, estimate, places
+from hfmem.runtimes.llama_cpp import estimate
 from hfmem.runtimes.llama_cpp_cache import layer_bytes
 from hfmem.runtimes.llama_cpp_command import llama_server, to_host
+from hfmem.runtimes.llama_cpp_placement import Place, places
 from hfmem.runtimes.llama_cpp_settings import settings as resolved
 from hfmem.source.recorded import bundled
 from hfmem.units import GIB, MIB
@@ -180,6 +181,7 @@ def test_recurrent_state(conv: int, kernel: int, state: int, layers: int, mib: f
         (1000, 6, {}, 6144, 1, 6),
         (1000, 2, {"parallel": 2}, 1024, 2, 2),
         (1000, 2, {"parallel": 2, "kv_unified": True}, 2048, 1, 2),
+        (1000, 4, {"parallel": 2}, 1024, 4, 4),
     ],
 )
 def test_slots(
@@ -248,7 +250,6 @@ def test_devices_hold_what_one_does() -> None:
     ("flags", "words"),
     [
         ({"cache_type_v": "q8_0", "flash_attn": "off"}, "flash attention"),
-        ({"parallel": 2, "batch": 4}, "-np 2"),
         ({"quantize": "nf4"}, "no file type"),
     ],
 )
@@ -281,6 +282,20 @@ def test_a_head_that_a_block_does_not_divide() -> None:
 def test_more_context_never_takes_less(ctx: int, more: int, batch: int) -> None:
     less = run(LLAMA, ctx=ctx, batch=batch).need_bytes
     assert run(LLAMA, ctx=ctx + more, batch=batch).need_bytes >= less
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    # 32 of 33 units on the device: the first layer, its cache and the embedding stay.
+    [
+        ({"n_gpu_layers": 32}, "KV cache 32.0 MiB"),
+        ({"no_kv_offload": True}, "KV cache 1.00 GiB"),
+        ({}, "embedding 0.98 GiB"),
+    ],
+)
+def test_what_the_host_holds_is_told(flags: dict[str, Any], what: str) -> None:
+    notes = {note.code: note.message for note in run(LLAMA, ctx=8192, **flags).notes}
+    assert what in notes["host_memory"]
 
 
 def test_command() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hfmem.model.forward_shapes import Attention, Experts, LayerShape, Mlp, Stored
+from hfmem.model.forward_shapes import Attention, Experts, LatentProjection, LayerShape, Mlp, Stored
 from hfmem.runtimes.llama_cpp_allocator import Graph, buffer_bytes
 from hfmem.runtimes.llama_cpp_graph import (
     DeviceGraph,
@@ -23,6 +23,16 @@ from hfmem.units import MIB
 def attention(heads: int, kv_heads: int, head_dim: int, window: int | None = None) -> Attention:
     return Attention(
         heads=heads, kv_heads=kv_heads, head_dim=head_dim, v_head_dim=head_dim, window=window
+    )
+
+
+def latent(heads: int) -> Attention:
+    return Attention(
+        heads=heads,
+        kv_heads=heads,
+        head_dim=192,
+        v_head_dim=128,
+        latent=LatentProjection(rank=512, rope_dim=64, nope_dim=128),
     )
 
 
@@ -72,6 +82,8 @@ MODELS: dict[str, tuple[int, list[LayerWork], int]] = {
         + [layer(attention(32, 16, 128), mlp(21504))],
         1536,
     ),
+    "deepseek v3": (7168, [layer(latent(128), mlp(18432))] * 2, 0),
+    "small latent": (2048, [layer(latent(16), mlp(2048))] * 2, 0),
     "gpt-oss": (
         2880,
         [
@@ -106,6 +118,10 @@ MODELS: dict[str, tuple[int, list[LayerWork], int]] = {
         ("qwen3 30b", 8192, False, 566.01),
         ("gemma 3 27b", 8192, True, 188.03),
         ("gemma 3 27b", 8192, False, 599.52),
+        ("deepseek v3", 8192, True, 414.01),
+        ("deepseek v3", 8192, False, 2470.01),
+        ("small latent", 8192, True, 68.01),
+        ("small latent", 8192, False, 332.01),
         ("gpt-oss", 8192, True, 104.40),
         ("gpt-oss", 8192, False, 1089.64),
     ],

@@ -17,7 +17,9 @@ from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.workload import workload
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
-from hfmem.runtimes.sglang import Cells, claim, estimate, launch_server
+from hfmem.runtimes.sglang import estimate
+from hfmem.runtimes.sglang_command import launch_server
+from hfmem.runtimes.sglang_pools import Cells, claim
 from hfmem.runtimes.sglang_settings import (
     capacity_defaults,
     prefill_sizes,
