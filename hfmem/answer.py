@@ -199,6 +199,9 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     memory = runtime.estimate(model, _on(workload, first), first)
     alone = runtime.estimate(model, workload, None) if memory.count > 1 else memory
     cards = tuple(GpuGroup(gpu=find(name), count=alone.count) for name in COMMON)
+    # The ladder stands on the weights as they are, whatever scheme was asked.
+    plain = replace(workload, quantize=None)
+    unquantized = runtime.estimate(model, plain, None) if workload.quantize else alone
     known = not memory.unknown
     fits = tuple(judge(group, model=model, workload=workload, runtime=runtime) for group in groups)
     return Estimate(
@@ -212,13 +215,12 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
         ),
         precision=ladder(
             model,
-            alone,
+            unquantized,
             cards=cards,
-            on=lambda group: on_group(group, model=model, workload=workload, runtime=runtime),
+            on=lambda group: on_group(group, model=model, workload=plain, runtime=runtime),
             runtime=runtime.name,
-            asked=workload.quantize,
         )
-        if known
+        if known and runtime.ladder
         else (),
         runtimes=_compared(model, common, groups) if asked.every else (),
         rules=_rules(model, memory, workload) if asked.rules else (),

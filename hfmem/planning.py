@@ -83,6 +83,11 @@ def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
     """A recipe's run, or the plain one, with what was said over it."""
     base = _plain(flags.method) if chosen is None else chosen.run(flags.method)
     optimizer = known_optimizer(flags.optimizer or base.optimizer).name
+    if flags.quantize is not None and flags.method != "qlora":
+        raise UsageError(
+            f"--quantize is of QLoRA's frozen weights; the method is {flags.method}.",
+            hint="Add --method qlora, or leave out --quantize.",
+        )
     quantize = flags.quantize or base.quantize
     scheme(quantize)
     layout = base.parallel

@@ -129,6 +129,9 @@ class Speaker:
                     complain(f"{named}{answer.message}", hint=answer.hint)
                 self.said += 1
             case Estimate():
+                for note in answer.notes:
+                    if note.code == "fallback":
+                        remark(f"note: {answer.model.name}: {note.message}")
                 _remark_on_limit(answer, self.delivery.fail_over)
 
     def close(self) -> None:

@@ -91,7 +91,7 @@ Runtime = Annotated[
         "--runtime",
         "-r",
         metavar="NAME|NAME@VERSION",
-        help="The engine whose memory is asked for: transformers, vllm, vllm@0.19.",
+        help="The engine: transformers, vllm, vllm@0.19, sglang, llama.cpp, ollama, mlx, or all.",
         autocompletion=_runtimes,
         rich_help_panel=_WORKLOAD,
     ),

@@ -22,9 +22,8 @@ def ladder(
     cards: tuple[GpuGroup, ...],
     on: Callable[[GpuGroup], Need | None],
     runtime: str = "transformers",
-    asked: str | None = None,
 ) -> tuple[Rung, ...]:
-    """As published or as ``asked``, in bf16, and in each scheme that the shapes allow.
+    """As published, in bf16, and in each scheme that the shapes allow.
 
     LLaVA-Video-72B: 146.4 GB as published and in bf16, 42 GB in NF4. Of a checkpoint that is packed
     already the schemes start from the 16-bit shapes, where those are known.
@@ -34,10 +33,10 @@ def ladder(
         return ()
     logical = sum((run.logical or 0) * run.run.count for run in model.weights if run.loaded)
     published = estimate.peak.part("weights").bytes
-    sizes = [(asked or "as published", published, "", cards), ("bf16", 2 * logical, "", cards)]
+    sizes = [("as published", published, "", cards), ("bf16", 2 * logical, "", cards)]
     found = matrices(model) or ()
     if any(matrix.kind in _LINEAR for _, matrix in found):
-        for name in (name for name in LADDER if name != asked):
+        for name in LADDER:
             one = scheme(name, runtime=runtime)
             held = convert(model, one, dtype="BF16")
             if not held.converted:

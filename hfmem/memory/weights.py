@@ -122,7 +122,7 @@ def weights(
         )
         for name, size in sorted(sizes.items(), key=lambda item: -item[1])
     )
-    why = "sum over the tensors of the files' headers"
+    why = "sum over all tensors, each by its shape and type"
     if dropped:
         why += f"; {dropped:,} bytes that are stored are not loaded"
     return total("weights", parts, because=why)

@@ -63,6 +63,8 @@ class Runtime:
     """Where the modules go when the weights do not fit, for engines that place whole modules."""
     command: Callable[[Model, Workload, GpuGroup, MemoryEstimate], str] | None = None
     """How a person runs it: a shell command, or lines of Python."""
+    ladder: bool = True
+    """Whether the schemes of the precision ladder are ones that the engine loads."""
     spans_nodes: bool = False
     """Whether more than eight GPUs are stages of a pipeline."""
     versions: tuple[str, str] | None = None
@@ -131,6 +133,7 @@ def _llama_cpp() -> Runtime:
 
     return Runtime(
         name="llama.cpp",
+        ladder=False,
         kv_dtypes=llama_cpp_settings.KV_DTYPES,
         estimate=llama_cpp.estimate,
         small_kv_dtype="q8_0",
@@ -144,6 +147,7 @@ def _ollama() -> Runtime:
 
     return Runtime(
         name="ollama",
+        ladder=False,
         kv_dtypes=ollama.KV_DTYPES,
         estimate=ollama.estimate,
         small_kv_dtype="q8_0",
@@ -157,6 +161,7 @@ def _mlx() -> Runtime:
 
     return Runtime(
         name="mlx",
+        ladder=False,
         kv_dtypes=mlx.KV_DTYPES,
         estimate=mlx.estimate,
         small_kv_dtype="q8",

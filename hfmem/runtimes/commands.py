@@ -31,6 +31,10 @@ def vllm_command(
     """
     name, scheme = model.name, workload.quantize
     words = ["vllm", "serve", name]
+    limit = model.decoder.max_context
+    if workload.ctx is not None and limit is not None and workload.ctx > limit:
+        # vLLM 0.33 config/model.py: refused without it.
+        words.insert(0, "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1")
     if scheme is not None and scheme not in _VLLM_QUANTIZATION:
         words[-1] = f"CHECKPOINT-OF-{name.split('/')[-1]}-IN-{scheme}"
     if model.revision:

@@ -110,6 +110,11 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     tokens = ctx + workload.media_tokens
     bits = _bits(model, workload, tokens=tokens)
     if workload.quantize is not None:
+        if not workload.quantize.startswith("mlx-"):
+            raise UsageError(
+                f"mlx-lm does not load {workload.quantize!r:.60}.",
+                hint="Choose one of its own: mlx-4bit, mlx-8bit, mlx-4bit-g32 …",
+            )
         model = as_converted(model, scheme(workload.quantize, runtime="mlx"), dtype=dtype)
     kinds = [kind for layer in model.decoder.layers for kind in layer]
     unknown = [] if model.weights is not None else ["weights"]

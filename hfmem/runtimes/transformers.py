@@ -300,11 +300,11 @@ def _cache_term(one: GroupBytes, *, ctx: int, workload: Workload, dtype: str) ->
     cells, elements = dynamic_cells(kind, ctx), cell_elements(kind)
     if cells and elements and one.bytes == cells * elements * width(dtype) * count * workload.batch:
         because = (
-            f"{count} layers × {workload.batch} sequences × {cells:,} tokens × "
+            f"{count} layers × batch {workload.batch} × {cells:,} tokens × "
             f"{elements:,} elements × {width(dtype)} bytes"
         )
     else:
-        because = f"{count} layers of {kind}, {workload.batch} sequences of {ctx:,} tokens"
+        because = f"{count} layers of {kind}, batch {workload.batch}, {ctx:,} tokens"
     return Term(name=name, bytes=one.bytes, basis="exact", because=because)
 
 

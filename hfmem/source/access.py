@@ -58,6 +58,11 @@ def _find(model: str, access: Access) -> Snapshot:
     from recorded facts, the cache or the package, and the snapshot says so. Raises HfmemError.
     """
     ref = parse(model)
+    if access.recorded is not None and not access.recorded.is_dir():
+        raise UsageError(
+            f"There is no folder {str(access.recorded)!r:.120}.",
+            hint="--recorded takes the folder that `hfmem record` wrote.",
+        )
     if ref.path is not None:
         from hfmem.source import local
 

@@ -182,9 +182,18 @@ def _weights(
             index_names=named,
             quantization=ref.quantization,
         )
-        if found is None or found.index is None:
+        if found is not None and found.index is None:
             return found
-        index = found.index
+        # An index without a single shard is an upload that stopped, or a lie: it is read, and
+        # refused.
+        index = found.index if found is not None else headers.INDEX
+        if index not in sizes:
+            return found
+        if index in named:
+            raise NoWeightsError(
+                f"{index!r:.120} names files that are not in the repository.",
+                hint="The upload is incomplete; its weights cannot be counted.",
+            )
         raw = reading.crew.submit(
             partial(documents.read_bytes, reading, index, sizes[index], cap=INDEX_CAP)
         )

@@ -118,3 +118,8 @@ def test_revisions_are_named_once() -> None:
         find(f"{QWEN}@v1", Access(revision="v2"))
     with pytest.raises(UsageError, match="local path"):
         find(str(Path(__file__).parent), Access(revision="v2"))
+
+
+def test_a_folder_of_recorded_facts_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        find(QWEN, Access(recorded=tmp_path / "nowhere"))

@@ -1,0 +1,40 @@
+"""One model's whole answer: what depends on the question, and what must not."""
+
+from __future__ import annotations
+
+import pytest
+
+import hfmem
+
+QWEN = "Qwen/Qwen3-8B"
+
+
+def ladder(**flags: str) -> dict[str, tuple[str | None, int | None]]:
+    found = hfmem.estimate(QWEN, ctx=8192, source="recorded", **flags).precision
+    return {rung.scheme: (rung.smallest_gpu, rung.smallest_count) for rung in found}
+
+
+# A scheme that runs on few cards decides for its own rung only.
+@pytest.mark.parametrize("scheme", ["nvfp4", "mlx-4bit"])
+def test_the_ladder_does_not_depend_on_the_scheme_that_was_asked(scheme: str) -> None:
+    plain, asked = ladder(), ladder(quantize=scheme)
+    assert plain
+    assert asked == plain
+
+
+@pytest.mark.parametrize("runtime", ["llama.cpp", "ollama", "mlx"])
+def test_no_ladder_of_schemes_that_the_engine_does_not_load(runtime: str) -> None:
+    assert ladder(runtime=runtime) == {}
+
+
+def test_mlx_refuses_what_it_cannot_load() -> None:
+    with pytest.raises(hfmem.UsageError, match="nf4"):
+        hfmem.estimate(QWEN, runtime="mlx", quantize="nf4", source="recorded")
+
+
+@pytest.mark.parametrize(("ctx", "allowed"), [(8192, False), (131_072, True)])
+def test_a_context_beyond_the_maximum_is_allowed_in_the_command(ctx: int, allowed: bool) -> None:
+    found = hfmem.estimate(QWEN, ctx=ctx, runtime="vllm", gpu="h200", source="recorded")
+    commands = [one.command or "" for one in found.fit[0].advice]
+    assert commands
+    assert all(("VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 " in one) == allowed for one in commands)
