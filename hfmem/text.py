@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import re
 
-# C0, DEL and C1 move the cursor and colour the screen; the bidirectional marks reorder what is
-# read;
+# C0, DEL and C1 move the cursor and colour the screen; the bidirectional marks reorder the text;
 # U+2028 and U+2029 end a line; half a surrogate pair cannot be encoded at all.
 _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 import hfmem
@@ -38,3 +41,22 @@ def test_a_context_beyond_the_maximum_is_allowed_in_the_command(ctx: int, allowe
     commands = [one.command or "" for one in found.fit[0].advice]
     assert commands
     assert all(("VLLM_ALLOW_LONG_MAX_MODEL_LEN=1 " in one) == allowed for one in commands)
+
+
+# What a configuration declares may differ from what somebody uploads; what was read does not.
+def test_weights_that_nobody_read_are_derived(tmp_path: Path) -> None:
+    config = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 100,
+        "dtype": "bfloat16",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    declared = hfmem.estimate(str(tmp_path), ctx=128).memory.peak
+    recorded = hfmem.estimate(QWEN, ctx=128, source="recorded").memory.peak
+    assert (declared.part("weights").basis, declared.part("kv_cache").basis) == ("derived", "exact")
+    assert recorded.part("weights").basis == "exact"

@@ -65,7 +65,8 @@ def held(
         )
     if quantize is not None:
         return _quantized(model, quantize, dtype=dtype)
-    packed = weights(model.weights, dtype=dtype, model_type=model.model_type)
+    read = bool(model.loaded_files)
+    packed = weights(model.weights, dtype=dtype, model_type=model.model_type, read=read)
     beside, what = _conversion(model, dtype)
     rule = rule_of(model)
     if rule is None:
@@ -77,6 +78,7 @@ def held(
         dtype=dtype,
         model_type=model.model_type,
         expansion=Expansion(width=width(dtype), keeps_scales=rule.keeps_scales),
+        read=read,
     )
     return _by_rule(rule, packed, expanded, model, dtype=dtype, device=device, gpu=gpu)
 

@@ -93,8 +93,12 @@ def weights(
     dtype: str,
     model_type: str | None,
     expansion: Expansion | None = None,
+    read: bool = True,
 ) -> Term:
     """All weights on one device, by component; those of a pipeline by its parts.
+
+    Without files that were ``read`` the tensors are what a configuration declares, and what is
+    stored may still be another thing: the sum is derived then, not exact.
 
     LLaVA-Video-72B in bf16: 73,180,522,016 parameters of 2 bytes are 146,361,044,032 bytes.
     """
@@ -116,13 +120,15 @@ def weights(
         Term(
             name=name,
             bytes=size,
-            basis="exact",
+            basis="exact" if read else "derived",
             because=_because(size, stored[name], dtype, expanded=expansion is not None),
             parts=_apart(size, scales.get(name, 0)),
         )
         for name, size in sorted(sizes.items(), key=lambda item: -item[1])
     )
     why = "sum over all tensors, each by its shape and type"
+    if not read:
+        why += ", as config.json declares them"
     if dropped:
         why += f"; {dropped:,} bytes that are stored are not loaded"
     return total("weights", parts, because=why)

@@ -54,8 +54,8 @@ def _find(model: str, access: Access) -> Snapshot:
     """The facts of a model, from wherever ``access`` allows.
 
     Local paths are read where they lie. A Hub model comes from the Hub; when that cannot be
-    reached,
-    from recorded facts, the cache or the package, and the snapshot says so. Raises HfmemError.
+    reached, from recorded facts, the cache or the package, and the snapshot says so. Raises
+    HfmemError.
     """
     ref = parse(model)
     if access.recorded is not None and not access.recorded.is_dir():
