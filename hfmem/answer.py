@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note, Snapshot
 from hfmem.dtypes import BITS
@@ -35,8 +37,7 @@ if TYPE_CHECKING:
     from hfmem.hardware.throughput import Throughput
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Download:
+class Download(Struct, frozen=True, kw_only=True):
     """What a download would fetch."""
 
     files_bytes: int | None
@@ -49,8 +50,7 @@ class Download:
     """On the disk of the local Hub cache."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PerGpu:
+class PerGpu(Struct, frozen=True, kw_only=True):
     """What one GPU of a group holds."""
 
     count: int
@@ -58,8 +58,7 @@ class PerGpu:
     """Of the most loaded one; its parts are named as in ``PARTS``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(Struct, frozen=True, kw_only=True):
     """A model that could be estimated."""
 
     model: Model
@@ -108,8 +107,7 @@ class Estimate:
         return table(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Struct, frozen=True, kw_only=True):
     """A model that could not be estimated: a row like any other."""
 
     model: str
@@ -137,8 +135,7 @@ def failure(model: str, error: HfmemError, *, columns: Mapping[str, str] | None 
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """What is asked of every model of a run, resolved once."""
 
     workload: Workload
@@ -306,7 +303,7 @@ def _download(snapshot: Snapshot, model: Model) -> Download:
     loaded = [file for file in snapshot.files if file.name in set(model.loaded_files)]
     return Download(
         files_bytes=_sum(file.bytes for file in loaded) if loaded else None,
-        repository_bytes=_sum(sizes.values()) if sizes else None,
+        repository_bytes=_sum(sizes.values()) if sizes and snapshot.listed else None,
         cached_bytes=sum(file.cached_bytes for file in loaded) if loaded else None,
         disk_free_bytes=_disk_free(),
     )

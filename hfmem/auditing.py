@@ -6,12 +6,14 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Unpack
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from hfmem.answer import Estimate, Failure, Question, answer, failure, question
 from hfmem.errors import HfmemError, InternalError, RateLimitedError
@@ -37,8 +39,7 @@ Announce = Callable[[str, float], None]
 """Told which quota of the Hub is used up and for how many seconds the run waits."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListItem:
+class ListItem(Struct, frozen=True, kw_only=True):
     """One model of a list."""
 
     model: str
@@ -47,8 +48,7 @@ class ListItem:
     """Other columns of the list, carried through to the output."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True):
     """What holds for all models of a run."""
 
     workload: Workload

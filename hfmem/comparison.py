@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.errors import HfmemError
 from hfmem.flags import flags_for
@@ -15,8 +16,7 @@ from hfmem.model.model import Model
 from hfmem.runtimes import RUNTIMES, Runtime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class Compared(Struct, frozen=True, kw_only=True):
     """One runtime's answer to the common question."""
 
     runtime: str

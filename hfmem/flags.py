@@ -7,9 +7,10 @@ what it does is the engine's business (``hfmem.runtimes``).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.errors import UsageError
 from hfmem.units import parse_size
@@ -20,8 +21,7 @@ FlagType = Literal["whole", "share", "gib", "size", "switch", "choice"]
 in bytes. ``size``: bytes, or a size such as 8GiB. ``switch``: present or absent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flag:
+class Flag(Struct, frozen=True, kw_only=True):
     """One flag of one or more engines."""
 
     name: str
@@ -94,8 +94,7 @@ def _decimal(text: str) -> Fraction | None:
     return Fraction(digits)
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(Struct, frozen=True):
     """The flags that were given, by name; what was not given is the engine's default."""
 
     given: tuple[tuple[str, Value], ...] = ()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 GpuKind = Literal[
     "consumer", "laptop", "workstation", "datacenter", "integrated", "apple", "cpu", "unknown"
@@ -11,8 +12,7 @@ GpuKind = Literal[
 SizeBasis = Literal["observed", "recalled", "estimated", "measured", "given"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gpu:
+class Gpu(Struct, frozen=True, kw_only=True):
     """One device as an engine sees it: how much it holds, and how fast it moves and multiplies."""
 
     id: str
@@ -72,8 +72,7 @@ class Gpu:
     """Where the figures come from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuGroup:
+class GpuGroup(Struct, frozen=True, kw_only=True):
     """``count`` equal devices."""
 
     gpu: Gpu

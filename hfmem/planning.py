@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, Unpack, get_args
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.answer import Failure
 from hfmem.checkpoint.strict_json import loads
@@ -34,8 +36,7 @@ if TYPE_CHECKING:
     from hfmem import TrainKeywords
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingFlags:
+class TrainingFlags(Struct, frozen=True, kw_only=True):
     """What was said; None leaves a field to the recipe, or to the default."""
 
     method: Method = "full"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.errors import UsageError
 from hfmem.memory.training_run import Method, Parallel, TrainingRun
 from hfmem.model.lora import LoraSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Recipe(Struct, frozen=True, kw_only=True):
     """A framework's defaults."""
 
     name: str

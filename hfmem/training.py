@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.answer import Failure, failure
 from hfmem.checkpoint.snapshot import Note, Snapshot
@@ -27,8 +28,7 @@ from hfmem.recipes import Recipe
 __all__ = ["Failure", "MethodRow", "Plan", "TrainingQuestion", "plan", "planned_failure"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MethodRow:
+class MethodRow(Struct, frozen=True, kw_only=True):
     """A way to fine-tune, and on which cards it fits."""
 
     name: str
@@ -41,8 +41,7 @@ class MethodRow:
     """Ids of the common cards, and whether one holds it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """A model whose training could be estimated."""
 
     model: Model
@@ -69,8 +68,7 @@ class Plan:
         return result(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingQuestion:
+class TrainingQuestion(Struct, frozen=True, kw_only=True):
     """What is asked of every model of a run, resolved once."""
 
     run: TrainingRun

@@ -15,18 +15,18 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from msgspec import Struct, field
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_loopback"
 PAGE = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sparse:
+class Sparse(Struct, frozen=True, kw_only=True):
     """A file of ``size`` bytes that begins with ``head``; the rest is zeros."""
 
     head: bytes
@@ -44,8 +44,7 @@ def safetensors(tensors: Mapping[str, tuple[str, list[int], int]], *, pad: int =
     return Sparse(head=struct.pack("<Q", len(raw)) + raw, size=8 + len(raw) + end)
 
 
-@dataclass(slots=True, kw_only=True)
-class Repository:
+class Repository(Struct, kw_only=True):
     """What the Hub holds under one name."""
 
     files: dict[str, bytes | Sparse] = field(default_factory=dict)
@@ -56,8 +55,7 @@ class Repository:
     renamed_to: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """An answer, or with ``abort`` what is left of one."""
 
     status: int = 200
@@ -68,8 +66,7 @@ class Reply:
     abort: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """A request as it came."""
 
     host: str
@@ -80,8 +77,7 @@ class Request:
 Fault = Callable[[Request, Reply], Reply | None]
 
 
-@dataclass(slots=True)
-class LoopbackHub:
+class LoopbackHub(Struct):
     """The running server; change ``repositories`` and ``faults`` as a test needs."""
 
     endpoint: str = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.checkpoint.safetensors import Header
 from hfmem.checkpoint.snapshot import Checkpoint, Note
@@ -13,8 +14,7 @@ from hfmem.errors import MalformedHeaderError
 _TENSOR_CAP = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadFile:
+class ReadFile(Struct, frozen=True, kw_only=True):
     """A file whose header was read."""
 
     name: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note, RepoFile
 from hfmem.checkpoint.weight_sets import FileSet, weight_sets
@@ -27,8 +28,7 @@ _BESIDE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
+class Quantization(Struct, frozen=True, kw_only=True):
     """One of the models of a GGUF repository."""
 
     name: str
@@ -38,8 +38,7 @@ class Quantization:
     """Of the files; None where the source does not know them all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GgufListing:
+class GgufListing(Struct, frozen=True, kw_only=True):
     """What a repository offers in GGUF, by names and sizes alone."""
 
     models: tuple[Quantization, ...]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
 from math import isfinite, prod
 from typing import Final
+
+from msgspec import Struct
 
 from hfmem.checkpoint.ggml import BY_ID, REMOVED
 from hfmem.checkpoint.snapshot import Note
@@ -58,8 +59,7 @@ _SCALARS: Final[Mapping[int, str]] = {
 KeyValue = int | float | bool | str | list[int | float | bool]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GgufHeader:
+class GgufHeader(Struct, frozen=True, kw_only=True):
     """What one file says of itself."""
 
     keys: Mapping[str, KeyValue]

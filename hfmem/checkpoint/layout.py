@@ -11,8 +11,9 @@ the names leave a doubt.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.checkpoint.gguf_files import choose_gguf
 from hfmem.checkpoint.snapshot import Note, RepoFile
@@ -106,8 +107,7 @@ def weight_files(
     return _with_rest(chosen, names, sets)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Names:
+class _Names(Struct, frozen=True, kw_only=True):
     """The listing by name, and what the indexes that were read name."""
 
     listing: Mapping[str, RepoFile]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.checkpoint.packed_format import Family, Format, Role
 from hfmem.checkpoint.packed_formats import FORMATS, GPTQ
@@ -30,8 +31,7 @@ _KV_SCALE = re.compile(r"\.(?:[kvq]|kv|prob)_(?:scale|zero_point)$")
 _KV_SCALE_CAP = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """What the tensors of a run are."""
 
     role: Role

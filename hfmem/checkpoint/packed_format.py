@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.checkpoint.quantization import Quantization
 from hfmem.checkpoint.tensor import TensorRun
@@ -12,8 +13,7 @@ from hfmem.checkpoint.tensor import TensorRun
 Role = Literal["weight", "scale", "zero_point", "bookkeeping", "plain"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(Struct, frozen=True, kw_only=True):
     """A packed weight with what belongs to it."""
 
     weight: TensorRun
@@ -24,8 +24,7 @@ class Family:
     settings: Quantization
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class Format(Struct, frozen=True, kw_only=True):
     """One way to pack weights."""
 
     name: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _CONFIG_KEYS = ("quantization_config", "quantization", "compression_config")
 _SECTIONS = ("text_config", "llm_config", "language_config", "thinker_config")
@@ -17,8 +18,7 @@ _LARGEST_GROUP = 2**20
 _GROUPS_CAP = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grouping:
+class Grouping(Struct, frozen=True, kw_only=True):
     """How some weights are packed."""
 
     bits: int
@@ -26,8 +26,7 @@ class Grouping:
     """Weights that share a scale; None for a scale a row or a tensor."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantization:
+class Quantization(Struct, frozen=True, kw_only=True):
     """The settings that packing depends on, with every value in its range or None."""
 
     method: str | None

@@ -12,9 +12,10 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
+
+from msgspec import Struct
 
 from hfmem.checkpoint import strict_json
 from hfmem.checkpoint.regular import open_regular
@@ -40,8 +41,7 @@ _LEAST_ENTRY = len('"":{"dtype":"","shape":[],"data_offsets":[0,0]},')
 _LFS_POINTER = b"version "
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     """What one file holds."""
 
     tensors: tuple[Tensor, ...]

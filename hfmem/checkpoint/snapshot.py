@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.checkpoint.tensor import TensorRun
 
 SourceName = Literal["hub", "cache", "bundled", "recorded", "local"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class Note(Struct, frozen=True, kw_only=True):
     """Something that the reader of an answer must know, as data."""
 
     code: str
@@ -20,8 +20,7 @@ class Note:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepoFile:
+class RepoFile(Struct, frozen=True, kw_only=True):
     """A file of the repository or folder."""
 
     name: str
@@ -32,8 +31,7 @@ class RepoFile:
     """Bytes of it that lie in the local Hub cache already."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True, kw_only=True):
     """The tensors of the files that a runtime loads."""
 
     files: tuple[str, ...]
@@ -43,8 +41,7 @@ class Checkpoint:
     """``__metadata__`` of the first file, untrusted."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True, kw_only=True):
     """One model at one revision, from one source. Everything in it is untrusted and already
     bounded."""
 
@@ -60,6 +57,8 @@ class Snapshot:
     adapter_config.json …"""
     files: tuple[RepoFile, ...]
     """The whole listing; empty where the source has none."""
+    listed: bool = True
+    """False where ``files`` are those that were read, and others are not known of."""
     checkpoint: Checkpoint | None
     """None where only the configuration is known."""
     notes: tuple[Note, ...] = ()

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import prod
 from typing import NamedTuple
+
+from msgspec import Struct
 
 
 class Tensor(NamedTuple):
@@ -26,8 +27,7 @@ class Tensor(NamedTuple):
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorRun:
+class TensorRun(Struct, frozen=True, kw_only=True):
     """``count`` tensors that differ in the numbers of their names only."""
 
     name: str

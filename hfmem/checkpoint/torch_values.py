@@ -6,9 +6,10 @@ Everything is inert: a global is a pair of names, and nothing is looked up, impo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import prod
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
 
 from hfmem.dtypes import BITS
 
@@ -53,8 +54,7 @@ class Global(NamedTuple):
     name: str
 
 
-@dataclass(slots=True, eq=False)
-class Table:
+class Table(Struct, eq=False):
     """A dict as it was written: nothing is hashed."""
 
     items: list[tuple[object, object]] = field(default_factory=list)

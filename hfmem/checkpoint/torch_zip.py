@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 TAIL_BYTES: Final = 256 * 1024
 """Read first: the directory of some 2,500 tensors fits."""
@@ -57,8 +58,7 @@ class Member(NamedTuple):
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Archive:
+class Archive(Struct, frozen=True, kw_only=True):
     """What the directory tells of a checkpoint."""
 
     pickle: Member

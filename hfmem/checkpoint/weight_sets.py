@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note, RepoFile
 
@@ -48,8 +49,7 @@ _ONNX_PART = re.compile(r"(?P<name>.+\.onnx)[_.]data(?:_\d+)?", re.ASCII)
 _OPENVINO = re.compile(r"openvino_.*\.bin")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSet:
+class FileSet(Struct, frozen=True, kw_only=True):
     """One copy of some weights: a file, or all shards of it."""
 
     folder: str
@@ -73,8 +73,7 @@ class FileSet:
         return self.files[0].name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Component:
+class Component(Struct, frozen=True, kw_only=True):
     """A part of a pipeline with weights of its own; a plain model is one without a name."""
 
     name: str
@@ -83,8 +82,7 @@ class Component:
     files: tuple[RepoFile, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
+class Alternative(Struct, frozen=True, kw_only=True):
     """Weights in the repository that are not loaded."""
 
     name: str
@@ -93,8 +91,7 @@ class Alternative:
     bytes: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightSet:
+class WeightSet(Struct, frozen=True, kw_only=True):
     """What a runtime loads of a repository, and what it leaves."""
 
     components: tuple[Component, ...]

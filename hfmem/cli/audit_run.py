@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+
+from msgspec import Struct
 
 from hfmem import auditing
 from hfmem._version import __version__
@@ -29,8 +30,7 @@ from hfmem.source import turnstile
 Items = Sequence[ListItem | Failure]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """What an audit is to do with its answers."""
 
     delivery: Delivery

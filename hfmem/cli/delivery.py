@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hfmem.answer import Estimate, Failure
 from hfmem.cli.errors import complain, remark
@@ -28,8 +29,7 @@ _COMPLAINTS = 20
 """Failures that are printed one by one beside an output that holds them all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Struct, frozen=True, kw_only=True):
     """Where the answer goes, in which format, and what it must not exceed."""
 
     format: Format
@@ -111,8 +111,7 @@ def choose_format(*, format: Format | None, json: bool, target: Path | None) -> 
     return "table"
 
 
-@dataclass(slots=True)
-class Speaker:
+class Speaker(Struct):
     """Says on standard error what the output does not show at once."""
 
     delivery: Delivery

@@ -8,8 +8,9 @@ only ever used to start fetching: the real parser decides what the words mean, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from hfmem.cli.routing import VALUED
 from hfmem.source.access import Access

@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from hfmem.cli.errors import remark
 
@@ -21,8 +22,7 @@ _RECENT = 300.0
 """Seconds over which the rate is taken: a window of the Hub's quotas."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Pace:
+class Pace(Struct, kw_only=True):
     """Rows done, the rate, and the time that is left."""
 
     total: int

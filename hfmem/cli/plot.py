@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from hfmem.answer import Estimate, Failure
 from hfmem.cli.delivery import Delivery
@@ -12,8 +13,7 @@ from hfmem.cli.output import check_target, replacing, screen_of_stdout, to_stdou
 from hfmem.errors import UsageError
 
 
-@dataclass(slots=True)
-class Plot:
+class Plot(Struct):
     """Where the picture goes, and the estimate that it is of."""
 
     target: Path | None

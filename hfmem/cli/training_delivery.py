@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hfmem.answer import Failure
 from hfmem.cli.delivery import choose_format
@@ -21,8 +22,7 @@ from hfmem.units import parse_size
 _FORMATS = ("table", "json", "jsonl")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingDelivery:
+class TrainingDelivery(Struct, frozen=True, kw_only=True):
     """Where plans go, in which format, and what they must not exceed."""
 
     format: Format

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
@@ -27,8 +29,7 @@ LEAST_CTX = 512
 """A context below it is no answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Advice:
+class Advice(Struct, frozen=True, kw_only=True):
     """A change after which the workload fits, what it takes then, and how to run it."""
 
     change: Change
@@ -44,8 +45,7 @@ class Advice:
     """A shell command or lines of Python; None where the engine has none here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """What the judgement on a group found."""
 
     fits: bool

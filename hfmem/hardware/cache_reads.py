@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import assert_never
+
+from msgspec import Struct
 
 from hfmem.checkpoint.ggml import BY_NAME
 from hfmem.dtypes import BITS, from_name
@@ -48,8 +49,7 @@ def kv_bits(name: str, dtype: str) -> Fraction:
     return Fraction(found[1]) if found else Fraction(BITS[dtype])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheReads:
+class CacheReads(Struct, frozen=True, kw_only=True):
     """Of one new token of one sequence, over all layers."""
 
     read: int

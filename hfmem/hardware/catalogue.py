@@ -14,6 +14,7 @@ from hfmem.units import GIB, MIB, parse_size
 __all__ = [
     "COMMON",
     "MAX_COUNT",
+    "current",
     "Gpu",
     "GpuGroup",
     "find",
@@ -39,6 +40,17 @@ COMMON: tuple[str, ...] = (
     "mi300x",
 )
 """The cards that a table shows when none is named, in the order of the number on the box."""
+
+_CURRENT_KINDS = frozenset({"consumer", "workstation", "datacenter", "apple"})
+_CURRENT_GENERATIONS = frozenset(
+    {
+        *("Ampere", "Ada", "Hopper", "Blackwell", "Blackwell Ultra"),
+        *("CDNA3", "CDNA4", "RDNA3", "RDNA4"),
+        *("M1", "M2", "M3", "M4", "M5"),
+    }
+)
+CURRENT_WORDS = "cards from Ampere, CDNA3 and RDNA3 on; no laptops"
+"""Which cards ``current`` gives, in words."""
 
 MAX_COUNT = 4096
 _MAX_BYTES = 64 * 2**40
@@ -143,6 +155,26 @@ def gpus() -> tuple[Gpu, ...]:
 
     text = files("hfmem.hardware").joinpath("gpus.json").read_text(encoding="utf-8")
     return tuple(_gpu(row) for row in json.loads(text)["gpus"])
+
+
+@functools.cache
+def current(vendors: frozenset[str]) -> tuple[Gpu, ...]:
+    """The cards of these vendors that are in use today, the smallest number on the box first.
+
+    Desktop, workstation and datacenter cards from Ampere, CDNA3 and RDNA3 on, and Macs; of one size
+    the common ones come first. ``current(frozenset({"nvidia"}))[-1].id == "b300-sxm"``.
+    """
+    common = {name: place for place, name in enumerate(COMMON)}
+    found = [
+        gpu
+        for gpu in gpus()
+        if gpu.vendor in vendors
+        and gpu.kind in _CURRENT_KINDS
+        and gpu.architecture in _CURRENT_GENERATIONS
+    ]
+    return tuple(
+        sorted(found, key=lambda gpu: (gpu.marketed_gb or 0, common.get(gpu.id, len(common))))
+    )
 
 
 def spellings(gpu: Gpu) -> tuple[str, ...]:

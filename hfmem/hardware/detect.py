@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.errors import UsageError
 from hfmem.gpu import Gpu, GpuGroup, GpuKind
@@ -37,8 +39,7 @@ _AMD_SMI_METRIC = ("amd-smi", "metric", "--mem-usage", "--json")
 _SMALLEST = GIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detected:
+class Detected(Struct, frozen=True, kw_only=True):
     """What was found: equal devices are one group, different ones are several."""
 
     groups: tuple[GpuGroup, ...]

@@ -8,8 +8,10 @@ published, the closest row serves and says ``assumed``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.gpu import Gpu
 from hfmem.hardware.traffic import Packing
@@ -33,8 +35,7 @@ def share(middle: float) -> Span:
     return low, min(1.0, high)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Efficiency:
+class Efficiency(Struct, frozen=True, kw_only=True):
     """What decoding in an engine costs beside the peaks of a card."""
 
     engine: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.gpu import GpuGroup
 from hfmem.hardware.advice import Advice, Limits, advise
@@ -26,8 +28,7 @@ SEARCH_CTX = 2**24
 SEARCH_BATCH = 2**20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
+class Fit(Struct, frozen=True, kw_only=True):
     """The judgement on one group of GPUs."""
 
     group: GpuGroup

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.hardware.efficiency import Span
 from hfmem.hardware.fit import Fit
@@ -25,8 +26,7 @@ COMPUTING = frozenset({"llama.cpp", "ollama"})
 """Engines that compute in the host what lies there; the others fetch it in every step."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(Struct, frozen=True, kw_only=True):
     """The part of a step that is not on the cards, over all ranks."""
 
     read_bytes: int = 0

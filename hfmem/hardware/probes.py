@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from hfmem.units import MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """One device as a driver describes it; None where the driver does not say."""
 
     name: str
@@ -23,8 +23,7 @@ class Reading:
     shared_used_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostMemory:
+class HostMemory(Struct, frozen=True, kw_only=True):
     """The memory of the machine, or of the container that hfmem runs in."""
 
     total_bytes: int

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.gpu import Gpu
 from hfmem.hardware.efficiency import ALIKE, MemoryKind, Span, memory_kind, share
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptEfficiency:
+class PromptEfficiency(Struct, frozen=True, kw_only=True):
     """Share of a card's peak operations that a prompt reaches."""
 
     engines: tuple[str, ...]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from math import prod
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
@@ -17,8 +19,7 @@ MAX_CARDS = 64
 """Beyond this a count is no answer for one process."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Need:
+class Need(Struct, frozen=True, kw_only=True):
     """What an engine needs of a group, and what would change with other weights."""
 
     spare_bytes: int

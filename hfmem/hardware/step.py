@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.gpu import Gpu
 from hfmem.hardware.efficiency import Efficiency, Span, around
@@ -24,8 +25,7 @@ DIVIDING = frozenset({"vllm", "sglang"})
 """Engines that divide every layer over a group; the others deal out whole layers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Struct, frozen=True, kw_only=True):
     """How a group shares a step."""
 
     tp: int
@@ -52,8 +52,7 @@ class Layout:
         return cls(tp=tp or 1, dp=dp or 1, shares_experts=ep)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One decoding step on the ranks of a layout."""
 
     traffic: Traffic

@@ -8,8 +8,10 @@ them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.gpu import Gpu
@@ -30,8 +32,7 @@ SLOW, SMOOTH = 10.0, 20.0
 """Tokens per second that one reader sees: below the first is slow, from the second on smooth."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Throughput:
+class Throughput(Struct, frozen=True, kw_only=True):
     """How fast a workload goes on one group of GPUs."""
 
     gpu: str

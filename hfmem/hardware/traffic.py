@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
+
+from msgspec import Struct
 
 from hfmem.hardware.cache_reads import cache_reads, kv_bits
 from hfmem.memory.term import Term
@@ -22,8 +23,7 @@ _DECODING: frozenset[str] = frozenset({"language", "experts", "head", "other", "
 _COMPONENTS = frozenset(get_args(Component))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
+class Traffic(Struct, frozen=True, kw_only=True):
     """One step of ``batch`` sequences, on one replica of the model."""
 
     dense_bytes: int

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.errors import UsageError
 from hfmem.gpu import Gpu, GpuGroup
@@ -21,8 +23,7 @@ MFU = 0.4
 datacenter cards."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingFit:
+class TrainingFit(Struct, frozen=True, kw_only=True):
     """The judgement on one group of GPUs."""
 
     group: GpuGroup

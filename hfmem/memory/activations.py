@@ -21,12 +21,14 @@ inside a CUDA kernel or cuBLAS, and the allocator's own rounding and fragments.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Literal, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.memory.attention_activations import attention_instants, mask_parts
 from hfmem.memory.feed_forward_activations import feed_forward_instants
-from hfmem.memory.instants import Instant, Part, Step, part
+from hfmem.memory.instants import TRANSFORMERS, Instant, Part, Step, part
 from hfmem.memory.recurrent_activations import recurrent_instants
 from hfmem.model.forward_shapes import (
     Attention,
@@ -40,8 +42,7 @@ from hfmem.model.forward_shapes import (
 __all__ = ["Instant", "Part", "Peak", "decode_activations", "prefill_activations"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peak:
+class Peak(Struct, frozen=True, kw_only=True):
     """The instant of a pass that holds most."""
 
     instant: str
@@ -50,6 +51,8 @@ class Peak:
     """Everything beside weights and the cache that stays, largest first."""
     cache_bytes: int
     """Of the cache that stays, what is stored by then: less than all of it at an early layer."""
+    source: str
+    """The modeling file that the instant was read from."""
 
     @property
     def activation_bytes(self) -> int:
@@ -129,7 +132,7 @@ def _prefill_peaks(forward: ForwardPass, step: Step, logits_rows: int) -> Iterat
     kept = [_kept_bytes(kind.shape.stored, step) for kind in forward.kinds]
     extra = [_surplus_bytes(kind.shape.stored, step) for kind in forward.kinds]
     if forward.per_layer_inputs:
-        yield _peak(_per_layer_projection(forward, step), held=held[:1])
+        yield _peak(forward, _per_layer_projection(forward, step), held=held[:1])
     for index, kind in enumerate(forward.kinds):
         cache = sum(n * size for n, size in zip(kind.filled, kept, strict=True))
         surplus = sum(n * size for n, size in zip(kind.filled, extra, strict=True))
@@ -138,12 +141,14 @@ def _prefill_peaks(forward: ForwardPass, step: Step, logits_rows: int) -> Iterat
         for instant in _layer_instants(forward, kind, layer_step):
             own = 0 if instant.stored else 1
             yield _peak(
+                forward,
                 instant,
                 held=(*held, *_per_layer_inputs(forward, step)),
                 cache=cache - own * kept[index],
                 surplus=surplus - own * extra[index],
             )
     yield _peak(
+        forward,
         _logits(forward, step, logits_rows),
         held=held[:1],
         cache=sum(k.count * size for k, size in zip(forward.kinds, kept, strict=True)),
@@ -161,24 +166,36 @@ def _decode_peaks(forward: ForwardPass, step: Step, *, first_step: bool) -> Iter
         left = [k.count - gone for k, gone in zip(kinds, kind.before, strict=True)]
         surplus = sum(n * size for n, size in zip(left, extra, strict=True))
         for instant in _concatenation(kind, step):
-            yield _peak(instant, held=held, cache=cache, surplus=surplus)
+            yield _peak(forward, instant, held=held, cache=cache, surplus=surplus)
         for instant in _layer_instants(forward, kind, step):
-            yield _peak(instant, held=held, cache=cache, surplus=surplus - extra[index])
-    yield _peak(_logits(forward, step, 1), held=held[:1], cache=cache)
+            yield _peak(forward, instant, held=held, cache=cache, surplus=surplus - extra[index])
+    yield _peak(forward, _logits(forward, step, 1), held=held[:1], cache=cache)
 
 
-def _peak(instant: Instant, *, held: tuple[Part, ...], cache: int = 0, surplus: int = 0) -> Peak:
+def _peak(
+    forward: ForwardPass,
+    instant: Instant,
+    *,
+    held: tuple[Part, ...],
+    cache: int = 0,
+    surplus: int = 0,
+) -> Peak:
     prompt = Part(
         name="prompt cache",
         bytes=surplus,
-        because="keys and values of the prompt beyond the window, until the next token"
-        " (cache_utils.py: DynamicSlidingWindowLayer.update)",
+        because="keys and values of the prompt beyond the window, until the next token",
+        source=f"{TRANSFORMERS} cache_utils.py: DynamicSlidingWindowLayer.update",
     )
-    parts = [each for each in (*instant.parts, *held, prompt) if each.bytes]
+    parts = [
+        replace(each, source=each.source or forward.source)
+        for each in (*instant.parts, *held, prompt)
+        if each.bytes
+    ]
     return Peak(
         instant=instant.name,
         parts=tuple(sorted(parts, key=lambda each: -each.bytes)),
         cache_bytes=cache,
+        source=forward.source,
     )
 
 
@@ -226,7 +243,10 @@ def _concatenation(kind: LayerKind, step: Step) -> Iterator[Instant]:
     if widest:
         name = "cache concatenation"
         rows = step.batch * _kept_tokens(stored, step)
-        yield Instant(name=name, parts=(part(name, rows, widest, step.width, what),))
+        source = f"{TRANSFORMERS} cache_utils.py: update concatenates"
+        yield Instant(
+            name=name, parts=(part(name, rows, widest, step.width, what, source=source),)
+        )
 
 
 def _kept_tokens(stored: Stored, step: Step) -> int:
@@ -248,7 +268,7 @@ def _inputs(forward: ForwardPass, step: Step) -> tuple[Part, ...]:
     ids = Part(
         name="token ids",
         bytes=8 * step.queries * (step.batch + 1),
-        because=f"{step.queries:,} int64 ids in {step.batch} sequences, and their positions",
+        because=f"8 bytes × {step.queries:,} int64 ids × ({step.batch} sequences + positions)",
     )
     width = 4 if forward.rope_fp32 else step.width
     rope = part("rope tables", step.queries, forward.rope_elements, width, "cosine and sine")
@@ -287,6 +307,13 @@ def _logits(forward: ForwardPass, step: Step, rows: int) -> Instant:
         parts=(
             part("residual stream", step.rows, forward.hidden, step.width, "last hidden state"),
             part("logits", each, copies * vocab, step.width, f"{copies} of the vocabulary"),
-            part("sampling", step.batch, vocab, 4, "fp32 copy of the last row"),
+            part(
+                "sampling",
+                step.batch,
+                vocab,
+                4,
+                "fp32 copy of the last row",
+                source=f"{TRANSFORMERS} generation/utils.py: _sample",
+            ),
         ),
     )

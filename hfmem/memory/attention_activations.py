@@ -9,8 +9,9 @@ memory-efficient kernel); on a CPU it is not (sdp_utils_cpp.cpp: check_head_dim_
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from hfmem.memory.instants import Instant, Part, Step, part
 from hfmem.model.forward_shapes import Attention, ForwardPass, LatentProjection

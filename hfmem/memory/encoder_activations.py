@@ -46,20 +46,21 @@ def _one(run: EncoderPass, *, batch: int, dtype_bytes: int) -> Term:
             f"2 × {run.projected:,})",
         ),
     ]
-    size, because = max(instants)
+    size, formula = max(instants)
+    because = f"{formula} ({run.source})"
     parts = [
         Term(name="encoder layer", bytes=size, basis="derived", because=because),
         Term(
             name="pixel or sound values",
             bytes=batch * run.values * dtype_bytes,
             basis="derived",
-            because=f"{batch} × {run.values:,} values × {dtype_bytes} bytes",
+            because=f"{batch} × {run.values:,} values × {dtype_bytes} bytes ({run.source})",
         ),
         Term(
             name="attention mask",
             bytes=batch * run.mask_pairs * dtype_bytes,
             basis="derived",
-            because=f"{batch} × {run.mask_pairs:,} pairs × {dtype_bytes} bytes",
+            because=f"{batch} × {run.mask_pairs:,} pairs × {dtype_bytes} bytes ({run.source})",
         ),
     ]
     return total(

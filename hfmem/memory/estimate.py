@@ -3,9 +3,10 @@ largest."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.memory.term import Term
@@ -15,8 +16,7 @@ PARTS = ("weights", "kv_cache", "activations", "overhead")
 """The names of a phase's four terms, in the order in which they are shown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Phase:
+class Phase(Struct, frozen=True, kw_only=True):
     """What the device holds at one instant."""
 
     name: PhaseName
@@ -28,8 +28,7 @@ class Phase:
         return next(part for part in self.memory.parts if part.name == name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class Pool(Struct, frozen=True, kw_only=True):
     """What is left for the KV cache when the engine takes its whole budget (vLLM, SGLang)."""
 
     bytes: int
@@ -40,8 +39,7 @@ class Pool:
     """Sequences of this context that the pool holds at once, as the engine prints it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryEstimate:
+class MemoryEstimate(Struct, frozen=True, kw_only=True):
     """What a runtime needs for a workload on a group of equal devices, instant by instant."""
 
     phases: tuple[Phase, ...]

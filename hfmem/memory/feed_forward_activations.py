@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, assert_never
 
-from hfmem.memory.instants import Instant, Part, Step, part
+from msgspec.structs import replace
+
+from hfmem.memory.instants import TRANSFORMERS, Instant, Part, Step, part
 from hfmem.model.forward_shapes import Experts, ForwardPass, LayerShape, Mlp
 
 NORM_BYTES = {"rms": 8, "mean_variance": 12, "fused": 0}
@@ -104,7 +106,9 @@ def _expert_instants(
     routing = Part(
         name="routing",
         bytes=rows * (24 + 2 * router) + step.rows * moe.experts * router,
-        because="expert ids, their order and weights; router logits",
+        because=f"{rows:,} routed rows × {24 + 2 * router} bytes + {step.rows:,} rows × "
+        f"{moe.experts} experts × {router} bytes: ids, their order and weights; router logits",
+        source=f"{TRANSFORMERS} integrations/moe.py: grouped_mm_experts_forward",
     )
     projected = moe.width * (2 if moe.gated else 1)
     biased = moe.width * 2 if moe.bias else 0
@@ -132,7 +136,11 @@ def _expert_instants(
         max(router, step.width),
         "weighted, and in the tokens' order",
     )
-    restored = Part(name="routing", bytes=routing.bytes + 8 * rows, because=routing.because)
+    restored = replace(
+        routing,
+        bytes=routing.bytes + 8 * rows,
+        because=f"{rows:,} routed rows × 8 bytes of the inverse order, and {routing.because}",
+    )
     yield Instant(name="experts combine", parts=(stream, dispatch, back, weighted, restored))
     if moe.shared_width:
         elements = mlp_elements(

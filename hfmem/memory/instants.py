@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+from msgspec import Struct
+
+TRANSFORMERS: Final = "transformers 5.23"
+"""Whose code every instant was read from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """One kind of tensor that is alive at an instant."""
 
     name: str
     bytes: int
     because: str
     """The formula with its numbers."""
+    source: str = ""
+    """The code that holds it; empty where it is the family's own modeling file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instant:
+class Instant(Struct, frozen=True, kw_only=True):
     """A moment of a layer and what it holds beside the whole pass's inputs."""
 
     name: str
@@ -26,8 +30,7 @@ class Instant:
     """Whether the layer's own keys and values are in the cache by then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One call of the model."""
 
     queries: int
@@ -52,10 +55,13 @@ class Step:
         return self.batch * self.queries * self.keys
 
 
-def part(name: str, rows: int, elements: int, width: int, what: str) -> Part:
+def part(
+    name: str, rows: int, elements: int, width: int, what: str, *, source: str = ""
+) -> Part:
     """``part("logits", 1, 128_256, 2, "…").bytes == 256_512``; rows × elements × bytes."""
     return Part(
         name=name,
         bytes=rows * elements * width,
-        because=f"{rows:,} rows * {elements:,} elements * {width} bytes: {what}",
+        because=f"{rows:,} rows × {elements:,} elements × {width} bytes: {what}",
+        source=source,
     )

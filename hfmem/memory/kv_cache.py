@@ -7,8 +7,9 @@ is arithmetic over those, so that a search over contexts and batches costs micro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from hfmem.dtypes import BITS
 from hfmem.model.layers import (
@@ -31,16 +32,14 @@ CellRule = Callable[[CacheKind, int], int]
 layer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerGroup:
+class LayerGroup(Struct, frozen=True, kw_only=True):
     """``count`` equal cache kinds."""
 
     kind: CacheKind
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupBytes:
+class GroupBytes(Struct, frozen=True, kw_only=True):
     """What the layers of one group keep together."""
 
     group: LayerGroup

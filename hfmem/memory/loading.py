@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.checkpoint.tensor import template
@@ -18,8 +19,7 @@ from hfmem.memory.workload import Device
 from hfmem.model.model import Model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Struct, frozen=True, kw_only=True):
     """Weights at two instants, and what converting them takes beside."""
 
     loading: Term

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
+
+from msgspec import Struct
 
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.term import Term
@@ -13,8 +14,7 @@ from hfmem.model.model import Model
 from hfmem.model.weights import WeightRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceMap:
+class DeviceMap(Struct, frozen=True, kw_only=True):
     """Where the weights go: to the GPUs first, the rest to the host."""
 
     layers: int
@@ -27,8 +27,7 @@ class DeviceMap:
     """What ``max_memory`` has to give each GPU, so that cache and activations have room beside."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Module:
+class _Module(Struct, frozen=True):
     """What is placed as a whole."""
 
     name: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import prod
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.errors import UsageError
 
@@ -15,8 +16,7 @@ StepKind = Literal["fused", "foreach", "single"]
 for one parameter after the other."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Optimizer:
+class Optimizer(Struct, frozen=True, kw_only=True):
     """An optimizer as its library implements it."""
 
     name: str

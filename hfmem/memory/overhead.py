@@ -5,8 +5,9 @@ None of it can be computed from a model, so each is a figure with the range that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.memory.term import Term, total
 from hfmem.memory.workload import Device
@@ -16,8 +17,7 @@ GpuClass = Literal["consumer", "datacenter", "unknown"]
 """How large a context the driver makes: it scales with the number of multiprocessors."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
+class Observed(Struct, frozen=True, kw_only=True):
     """A measured amount with its range and where it was seen."""
 
     low: int
@@ -42,22 +42,25 @@ CUDA_CONTEXT: dict[GpuClass, Observed] = {
         low=107 * MIB,
         typical=300 * MIB,
         high=500 * MIB,
-        source="driver context 107 MiB on an RTX 4060 Ti (ggml-org/llama.cpp#23604), about 300 MiB "
-        "with PyTorch's kernels loaded lazily (pytorch/pytorch#107667)",
+        source="driver context of 107 MiB, measured by llama.cpp's users on an RTX 4060 Ti "
+        "(ggml-org/llama.cpp#23604); about 300 MiB with PyTorch's kernels loaded lazily, measured "
+        "by PyTorch's users (pytorch/pytorch#107667)",
     ),
     "datacenter": Observed(
         low=400 * MIB,
         typical=522 * MIB,
         high=640 * MIB,
-        source="0.51 GiB before the first tensor on an H100 (vLLM's own profile in "
-        "llm-d-planner#205), 555 MiB on an RTX PRO 6000 (ggml-org/llama.cpp#23604)",
+        source="0.51 GiB before the first tensor on an H100, measured by vLLM's own profile "
+        "(llm-d-planner#205); 555 MiB on an RTX PRO 6000, measured by llama.cpp's users "
+        "(ggml-org/llama.cpp#23604)",
     ),
     "unknown": Observed(
         low=107 * MIB,
         typical=450 * MIB,
         high=640 * MIB,
-        source="between a small consumer card (107 MiB) and a large datacenter card (0.62 GiB); "
-        "name the GPU with --gpu for a narrower range",
+        source="between what llama.cpp's users measured on an RTX 4060 Ti (107 MiB: "
+        "ggml-org/llama.cpp#23604) and 0.62 GiB, above vLLM's profile of an H100 "
+        "(0.51 GiB: llm-d-planner#205); name the GPU with --gpu for a narrower range",
     ),
 }
 
@@ -80,7 +83,9 @@ CUDA_LIBRARIES: dict[GpuClass, Observed] = {
         low=8 * MIB,
         typical=96 * MIB,
         high=256 * MIB,
-        source="cuBLAS workspace of 8.1 to 32 MiB, cuDNN and kernels on first use",
+        source="cuBLAS workspace of 8.1 to 32 MiB (PyTorch ATen/cuda/CublasHandlePool.cpp: "
+        "parseChosenWorkspaceSize), cuDNN and kernels on first use; at most the non-torch growth "
+        "of 0.25 GiB in vLLM's profile of an H100 (llm-d-planner#205)",
     ),
 }
 
@@ -100,12 +105,12 @@ CPU_LIBRARIES = Observed(
     low=330 * MIB,
     typical=400 * MIB,
     high=800 * MIB,
-    source="331 MiB resident after importing torch 2.13 (CPU build) and transformers 5.23",
+    source="331 MiB resident after importing torch 2.13 (CPU build) and transformers 5.23, "
+    "measured by hfmem's authors with getrusage on Linux",
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slack:
+class Slack(Struct, frozen=True, kw_only=True):
     """Share of what the allocator hands out that it reserves beside it, in thousandths."""
 
     typical: int

@@ -7,7 +7,8 @@ of these packed and take no rule from here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.checkpoint.ggml import is_block_type
 from hfmem.gpu import Gpu
@@ -16,8 +17,7 @@ from hfmem.model.model import Model
 from hfmem.model.weights import WeightRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """Where the weights go."""
 
     device: Device
@@ -25,8 +25,7 @@ class Place:
     """CUDA compute capability; None where no card is named or it has none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """What a quantizer of transformers does with its checkpoints."""
 
     applies: Callable[[Model], bool]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.dtypes import BITS, FLOATS, torch_name, width
@@ -14,8 +16,7 @@ from hfmem.units import gib
 SOURCE = "diffusers 0.42 models/model_loading_utils.py: load_model_dict_into_meta"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PipelineWeights:
+class PipelineWeights(Struct, frozen=True, kw_only=True):
     """A pipeline's weights and what is to be said of them."""
 
     weights: Term

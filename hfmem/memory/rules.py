@@ -7,14 +7,13 @@ estimate. Each is applied as its authors wrote it, in their units.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.units import GB, GIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """A popular rule, applied to this model."""
 
     id: str
@@ -35,8 +34,7 @@ class Rule:
         return self.bytes / self.exact_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Struct, frozen=True, kw_only=True):
     """What the rules ask for."""
 
     parameters: int

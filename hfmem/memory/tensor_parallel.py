@@ -8,8 +8,9 @@ ReplicatedLinear) and vocab_parallel_embedding.py.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from hfmem.checkpoint.tensor import template
 from hfmem.dtypes import width
@@ -21,8 +22,7 @@ VOCAB_PADDING = 64
 """vocab_parallel_embedding.py: DEFAULT_VOCAB_PADDING_SIZE."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rank:
+class Rank(Struct, frozen=True, kw_only=True):
     """One rank of a layout, by what its weights depend on."""
 
     tp: int

@@ -7,16 +7,16 @@ walk over it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Basis = Literal["exact", "measured", "derived", "assumed"]
 
 _SURENESS: dict[Basis, int] = {"exact": 0, "derived": 1, "measured": 2, "assumed": 3}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
+class Term(Struct, frozen=True, kw_only=True):
     """An amount of memory: what it is, how many bytes, how that is known."""
 
     name: str

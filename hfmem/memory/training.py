@@ -5,8 +5,9 @@ Nothing here depends on a library that trains; how recipes differ is data (``hfm
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
+
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import UsageError

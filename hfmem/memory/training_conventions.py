@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.memory.training_run import Offload
 
@@ -10,8 +10,7 @@ _BUFFER_NUMERATOR, _BUFFER_DENOMINATOR = 3, 2
 """DeepSpeed's additional_buffer_factor of 1.5, for the host."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ZeroNeeds:
+class ZeroNeeds(Struct, frozen=True, kw_only=True):
     """What DeepSpeed's estimators print: bytes of states, without activations and buffers."""
 
     gpu_bytes: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.memory.term import Term
@@ -13,8 +14,7 @@ TRAINING_PARTS = ("weights", "gradients", "optimizer", "activations", "logits", 
 """The names of a phase's terms, in the order in which they are shown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingPhase:
+class TrainingPhase(Struct, frozen=True, kw_only=True):
     """What a device holds at the largest instant of a phase."""
 
     name: TrainingPhaseName
@@ -33,8 +33,7 @@ class TrainingPhase:
         return self.memory.bytes - self.part("overhead").bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingEstimate:
+class TrainingEstimate(Struct, frozen=True, kw_only=True):
     """What a training step needs, instant by instant."""
 
     phases: tuple[TrainingPhase, ...]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.memory.training_parameters import Parameter
 from hfmem.memory.training_run import TrainingRun
@@ -10,8 +11,7 @@ from hfmem.memory.training_sharding import Rank, shards_gradients
 from hfmem.memory.training_states import gradient_width
 
 
-@dataclass(frozen=True, slots=True)
-class LayerGradients:
+class LayerGradients(Struct, frozen=True):
     """Gradients by layer, on one rank."""
 
     rank: Rank

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from hfmem.memory.training_run import Loss
 
@@ -12,8 +13,7 @@ CHUNKS = 8
 LIGER_SOURCE = "liger-kernel ops/fused_linear_cross_entropy.py"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossBytes:
+class LossBytes(Struct, frozen=True, kw_only=True):
     """Bytes of the chain at its instants."""
 
     forward: int

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
+
+from msgspec import Struct
 
 from hfmem.dtypes import FLOATS, width
 from hfmem.errors import UsageError
@@ -16,8 +17,7 @@ from hfmem.model.model import Model
 from hfmem.model.weights import WeightRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameter:
+class Parameter(Struct, frozen=True, kw_only=True):
     """Equal tensors of one kind."""
 
     name: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.memory.training_gradients import LayerGradients
 from hfmem.memory.training_loss import LossBytes, loss_bytes
@@ -19,8 +20,7 @@ from hfmem.model.lora import Adapter, Adapters
 from hfmem.model.model import Model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Activations:
+class Activations(Struct, frozen=True, kw_only=True):
     """A pass and what explains it."""
 
     whole: Pass

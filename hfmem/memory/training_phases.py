@@ -8,11 +8,11 @@ The step holds no activations and the optimizer's temporaries.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(Struct, frozen=True, kw_only=True):
     """One decoder layer of a rank, in bytes."""
 
     kept: int
@@ -31,8 +31,7 @@ class Layer:
     """16-bit copies of its weights while it runs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
+class Pass(Struct, frozen=True, kw_only=True):
     """Everything of a pass that is not a layer, in bytes."""
 
     layers: Sequence[Layer]
@@ -59,8 +58,7 @@ class Pass:
     """De-quantized weights."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(Struct, frozen=True, kw_only=True):
     """What an instant holds beside weights and optimizer states."""
 
     phase: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from hfmem.errors import UsageError
 from hfmem.memory.workload import Attention, Device
@@ -30,8 +31,7 @@ Fsdp = Literal["full", "hybrid", "grad-op"]
 Offload = Literal["none", "optimizer", "params"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parallel:
+class Parallel(Struct, frozen=True, kw_only=True):
     """How a run is spread: dp × tp × pp GPUs."""
 
     dp: int = 1
@@ -59,8 +59,7 @@ class Parallel:
         return min(self.dp, self.gpus_per_node) if self.fsdp == "hybrid" else self.dp
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRun:
+class TrainingRun(Struct, frozen=True, kw_only=True):
     """One question. Nothing in it depends on the model."""
 
     method: Method = "full"

@@ -13,8 +13,9 @@ in transformers 5.23 with torch 2.13.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from hfmem.memory.training_attention import attention_saved
 from hfmem.memory.training_recurrent import recurrent_saved
@@ -32,8 +33,7 @@ from hfmem.model.lora import Adapter
 __all__ = ["LayerSaved", "Saved", "Saving", "layer_saved"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerSaved:
+class LayerSaved(Struct, frozen=True, kw_only=True):
     """One layer's tensors, by its halves: the backward pass frees the second one first."""
 
     mixer: tuple[Saved, ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.memory.term import Term
 from hfmem.memory.training_parameters import Parameter
@@ -17,8 +18,7 @@ FSDP_SOURCE = "torch 2.13 distributed/fsdp: the current block and the prefetched
 _FIRST_STAGE = frozenset({"embedding", "vision", "audio", "projector", "encoder", "other"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rank:
+class Rank(Struct, frozen=True, kw_only=True):
     """One GPU: a pipeline stage, and the share of it that tensor and expert parallelism leave."""
 
     layout: Parallel

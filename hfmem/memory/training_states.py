@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.memory.optimizers import Optimizer, optimizer
 from hfmem.memory.term import Term, total
@@ -17,8 +18,7 @@ from hfmem.memory.training_sharding import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class States:
+class States(Struct, frozen=True, kw_only=True):
     """What a rank keeps from step to step, and what the step adds."""
 
     weights: Term

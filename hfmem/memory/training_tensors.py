@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.memory.workload import Attention
 from hfmem.model.backward_families import Backward
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saved:
+class Saved(Struct, frozen=True, kw_only=True):
     """A tensor that lives from the forward to the backward pass."""
 
     name: str
@@ -24,8 +23,7 @@ class Saved:
         return -(-self.bytes // tp) if self.inner or sp else self.bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Saving:
+class Saving(Struct, frozen=True, kw_only=True):
     """How a pass saves: sizes, types, and which weights want a gradient."""
 
     hidden: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.dtypes import BITS, FLOATS, torch_name, width
 from hfmem.memory.packed_loading import expanded_bytes
@@ -12,8 +13,7 @@ from hfmem.memory.term import Term, total
 from hfmem.model.weights import ADAPTER, WeightRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptInFp32:
+class KeptInFp32(Struct, frozen=True, kw_only=True):
     """Parameters that transformers casts up whatever is asked for."""
 
     pattern: re.Pattern[str]
@@ -59,8 +59,7 @@ def loaded_dtype(weight: WeightRun, *, dtype: str, model_type: str | None) -> st
     return dtype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expansion:
+class Expansion(Struct, frozen=True, kw_only=True):
     """Packed weights turned into a float type."""
 
     width: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
+
+from msgspec import Struct, field
 
 from hfmem.dtypes import FLOATS, from_name
 from hfmem.errors import UsageError
@@ -19,8 +20,7 @@ Device = Literal["cuda", "rocm", "mps", "cpu"]
 DEFAULT_CTX = 8192
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workload:
+class Workload(Struct, frozen=True, kw_only=True):
     """One question. Nothing in it depends on the model, so one workload serves a whole audit."""
 
     ctx: int | None = None

@@ -7,8 +7,9 @@ is not here has two RMSNorms a layer whose product is taken in the model's type,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.model.forward_shapes import ForwardPass
 
@@ -18,8 +19,7 @@ multiplied in fp32, so both are fp32 (Gemma, OLMo 2, gpt-oss). layer_norm: torch
 input, a mean and a deviation. mean_variance: Cohere's, three fp32 tensors."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backward:
+class Backward(Struct, frozen=True, kw_only=True):
     """How a family's layers save."""
 
     mixer_norms: int = 1

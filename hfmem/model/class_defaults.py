@@ -15,16 +15,16 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+
 TABLE = "class_defaults.json.gz"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SectionSpec:
+class SectionSpec(Struct, frozen=True, kw_only=True):
     """What a class says about a nested section."""
 
     model_type: str
@@ -37,8 +37,7 @@ class SectionSpec:
     only."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClassFacts:
+class ClassFacts(Struct, frozen=True, kw_only=True):
     """What one configuration class declares."""
 
     values: Mapping[str, object]

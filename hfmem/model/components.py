@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.checkpoint.tensor import TensorRun, template
 
@@ -33,8 +34,7 @@ is loaded only for speculative decoding; ``encoder`` is a text or speech encoder
 own; ``denoiser`` is a diffusion transformer or U-Net."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComponentRun:
+class ComponentRun(Struct, frozen=True, kw_only=True):
     """A run of tensors that belong to one component."""
 
     run: TensorRun

@@ -8,7 +8,9 @@ range. A fact that is nowhere is a MissingKeyError, never a silent default.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from hfmem.errors import InvalidValueError, MissingKeyError
 from hfmem.model.class_defaults import ClassFacts, SectionSpec, class_facts
@@ -73,8 +75,7 @@ TEXT_SECTIONS = (
 """Where wrappers keep the decoder's own configuration, in order."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Struct, frozen=True, kw_only=True):
     """One section of config.json with the defaults of its class behind it."""
 
     values: Mapping[str, object]

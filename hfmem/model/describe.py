@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from hfmem.checkpoint.gguf import GGUF_DOCUMENT
 from hfmem.checkpoint.kv_scheme import kv_scheme
 from hfmem.checkpoint.packed import Packing, packing
@@ -19,7 +21,7 @@ from hfmem.model.declared import declared_tensors, logical_tensors
 from hfmem.model.forward import ForwardPass, forward_pass
 from hfmem.model.gguf import describe_gguf
 from hfmem.model.model import Model
-from hfmem.model.parameters import count_parameters, held_once, routing
+from hfmem.model.parameters import Parameters, count_parameters, held_once, routing
 from hfmem.model.unpacked import unpacked
 from hfmem.model.weights import WeightRun, module_of
 from hfmem.model.witnesses import confirmed
@@ -63,6 +65,8 @@ def describe(snapshot: Snapshot) -> Model:
         parameters = count_parameters(
             runs, routing=routing(config), tied=tied, logical=packed.logical
         )
+    elif snapshot.config is not None:
+        parameters = _parameters_alone(config, decoder)
     dtype = _dtype(config, checkpoint, notes)
     return Model(
         name=snapshot.model,
@@ -126,6 +130,22 @@ def _declared(config: Config, notes: list[Note]) -> Checkpoint | None:
     message = f"{why}the tensors are those that config.json declares."
     notes.append(Note(code="weights_from_config", message=message[0].upper() + message[1:]))
     return Checkpoint(files=(), tensors=tensors, metadata={})
+
+
+def _parameters_alone(config: Config, decoder: Decoder) -> Parameters | None:
+    """What the class declares, where only the packer knows how the files hold it: GPTQ, AWQ, MLX.
+
+    The bytes are unknown then, the parameters are not.
+    """
+    tensors = logical_tensors(config)
+    if tensors is None:
+        return None
+    counted = count_parameters(
+        split(tensors, decoder_layers=len(decoder.layers) or None),
+        routing=routing(config),
+        tied=decoder.text.flag("tie_word_embeddings"),
+    )
+    return replace(counted, by_dtype={})
 
 
 def _decoder(config: Config, checkpoint: Checkpoint | None) -> Decoder:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from hfmem.model.forward_shapes import EagerScores, NormKind, Rotary
 
@@ -36,8 +37,7 @@ ACTIVATION_COPIES: Mapping[str, int] = {
 where it is spelled out in Python (activations.py: NewGELUActivation, FastGELUActivation…)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpertsFamily:
+class ExpertsFamily(Struct, frozen=True, kw_only=True):
     """How a family routes."""
 
     fp32_weights: bool = False
@@ -49,8 +49,7 @@ class ExpertsFamily:
     bias: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(Struct, frozen=True, kw_only=True):
     """Layer code that several model types share."""
 
     model_types: tuple[str, ...]

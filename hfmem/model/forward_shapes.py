@@ -6,8 +6,9 @@ Sizes are in elements of one token unless they say otherwise. Layers that comput
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 AttentionImplementation = Literal["sdpa", "eager"]
 NormKind = Literal["rms", "mean_variance", "fused"]
@@ -31,8 +32,7 @@ previous layer's, which the model's loop still holds (Falcon).
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatentProjection:
+class LatentProjection(Struct, frozen=True, kw_only=True):
     """Multi-head latent attention: keys and values are expanded from the latent at every pass."""
 
     rank: int
@@ -47,8 +47,7 @@ class LatentProjection:
     """Tokens that a sparse layer attends to, held as int32 indices; 0 for dense attention."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attention:
+class Attention(Struct, frozen=True, kw_only=True):
     """One layer's attention: heads and what its code keeps beside query, keys and values."""
 
     heads: int
@@ -74,8 +73,7 @@ class Attention:
     """A bias a head and a pair of tokens instead of positions (T5)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatedDelta:
+class GatedDelta(Struct, frozen=True, kw_only=True):
     """A gated delta net (Qwen3-Next, Qwen3.5) on PyTorch's own chunked path."""
 
     key_heads: int
@@ -87,8 +85,7 @@ class GatedDelta:
     chunk: int = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mamba2:
+class Mamba2(Struct, frozen=True, kw_only=True):
     """A Mamba-2 mixer on PyTorch's own chunked scan."""
 
     heads: int
@@ -98,8 +95,7 @@ class Mamba2:
     chunk: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mlp:
+class Mlp(Struct, frozen=True, kw_only=True):
     """A dense feed-forward network."""
 
     width: int
@@ -110,8 +106,7 @@ class Mlp:
     """Tensors of the activation's size alive inside of it, its input included."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Experts:
+class Experts(Struct, frozen=True, kw_only=True):
     """A mixture of experts on the grouped path (transformers 5.23 integrations/moe.py)."""
 
     experts: int
@@ -132,8 +127,7 @@ class Experts:
     """The shared expert runs before the routed ones and its output is held meanwhile."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """What a layer leaves in the cache."""
 
     key: int
@@ -146,8 +140,7 @@ class Stored:
     """A sequence's recurrent state, in fp32."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerShape:
+class LayerShape(Struct, frozen=True, kw_only=True):
     """Everything that makes two layers hold the same."""
 
     mixer: Attention | GatedDelta | Mamba2 | None
@@ -160,8 +153,7 @@ class LayerShape:
     of their own)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerKind:
+class LayerKind(Struct, frozen=True, kw_only=True):
     """A shape with where it occurs."""
 
     shape: LayerShape
@@ -174,8 +166,7 @@ class LayerKind:
     """Layers of each kind, in the order of ``ForwardPass.kinds``, up to and with ``last``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForwardPass:
+class ForwardPass(Struct, frozen=True, kw_only=True):
     """One forward pass of a decoder. Built by ``hfmem.model.forward.forward_pass``."""
 
     hidden: int

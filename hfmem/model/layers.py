@@ -7,12 +7,12 @@ elements, never in bytes, because the runtime decides the type; only recurrent s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FullAttention:
+
+class FullAttention(Struct, frozen=True, kw_only=True):
     """Keys and values of every token. Llama-3.1-8B: 8 heads of 128 + 128, 2,048 elements a
     token."""
 
@@ -27,8 +27,7 @@ class FullAttention:
     ``kv_heads``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlidingWindow:
+class SlidingWindow(Struct, frozen=True, kw_only=True):
     """Keys and values of the last ``window`` tokens. Gemma-3-27B: 16 heads of 128 + 128, window
     1,024."""
 
@@ -38,8 +37,7 @@ class SlidingWindow:
     window: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkedAttention:
+class ChunkedAttention(Struct, frozen=True, kw_only=True):
     """Keys and values of the current chunk of tokens. Llama 4: 8 heads of 128 + 128, chunk
     8,192."""
 
@@ -49,8 +47,7 @@ class ChunkedAttention:
     chunk: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatentAttention:
+class LatentAttention(Struct, frozen=True, kw_only=True):
     """One compressed vector a token for all heads (MLA). DeepSeek-V3: 512 + 64 elements a token."""
 
     rank: int
@@ -63,8 +60,7 @@ class LatentAttention:
     """Tokens that are kept where the layer slides (dots3-note); None keeps all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompressedAttention:
+class CompressedAttention(Struct, frozen=True, kw_only=True):
     """DeepSeek-V4: one key a token in a window, and one pooled key every ``ratio`` tokens."""
 
     head_dim: int
@@ -75,8 +71,7 @@ class CompressedAttention:
     """Elements of the indexer's own pooled key, every ``ratio`` tokens too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecurrentState:
+class RecurrentState(Struct, frozen=True, kw_only=True):
     """State that does not grow with the context: Mamba, gated delta net, KDA, lightning attention,
     short convolution."""
 
@@ -91,8 +86,7 @@ class RecurrentState:
     """Columns in ``conv_elements``; engines that keep one column less need it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrossAttention:
+class CrossAttention(Struct, frozen=True, kw_only=True):
     """Keys and values of an encoder's output, computed once. Whisper-large-v3: 20 heads of 64 + 64,
     1,500 tokens."""
 
@@ -103,15 +97,13 @@ class CrossAttention:
     """Fixed by the model (Whisper), or None where the workload says it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedCache:
+class SharedCache(Struct, frozen=True, kw_only=True):
     """Reads another layer's cache and keeps none (Gemma 3n and 4, cross-layer attention, YOCO)."""
 
     of_layer: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoCache:
+class NoCache(Struct, frozen=True, kw_only=True):
     """Keeps nothing: an MLP or expert layer of its own, a removed attention, an encoder."""
 
 

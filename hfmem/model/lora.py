@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.checkpoint.tensor import TensorRun, template
 from hfmem.errors import InvalidValueError, UsageError
@@ -20,8 +21,7 @@ _NOT_LINEAR = re.compile(r"(?:router|(?:^|\.)gate|norm\w*|embed\w*|conv\w*|wte|w
 _EXPANDED_LIMIT = 200_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraSpec:
+class LoraSpec(Struct, frozen=True, kw_only=True):
     """What peft's ``LoraConfig`` says, as far as memory depends on it."""
 
     rank: int = 16
@@ -38,8 +38,7 @@ class LoraSpec:
     dropout: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
+class Adapter(Struct, frozen=True, kw_only=True):
     """Low-rank matrices on linear weights of one shape."""
 
     name: str
@@ -59,8 +58,7 @@ class Adapter:
         return self.each * len(self.layers)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapters:
+class Adapters(Struct, frozen=True, kw_only=True):
     """Everything that a LoRA run trains."""
 
     linear: tuple[Adapter, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import InvalidValueError, MissingKeyError, UsageError
@@ -15,8 +16,7 @@ Kind = Literal["image", "video", "audio"]
 Documents = Mapping[str, Mapping[str, object]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MediaInput:
+class MediaInput(Struct, frozen=True, kw_only=True):
     """What each sequence brings beside its text."""
 
     images: int = 0
@@ -31,8 +31,7 @@ class MediaInput:
         return bool(self.images or self.frames or self.audio_seconds)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TowerPass:
+class TowerPass(Struct, frozen=True, kw_only=True):
     """One pass of an encoder over everything of its kind."""
 
     section: str
@@ -48,8 +47,7 @@ class TowerPass:
     """Items that attend to each other."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderPass:
+class EncoderPass(Struct, frozen=True, kw_only=True):
     """One pass of an encoder, in elements of one position (``hfmem.model.vision_towers``)."""
 
     name: str
@@ -75,8 +73,7 @@ class EncoderPass:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Media:
+class Media(Struct, frozen=True, kw_only=True):
     """What the input adds to one sequence."""
 
     tokens: int
@@ -108,8 +105,7 @@ class Media:
         return (told, Note(code="encoder_unknown", message=message))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """What one rule says of one kind of input."""
 
     tokens: int
@@ -138,8 +134,7 @@ _FILES: Mapping[Kind, tuple[tuple[str, str | None], ...]] = {
 video_processing_utils.py: get_video_processor_dict)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
+class Reader(Struct, frozen=True, kw_only=True):
     """Reads a rule's numbers and writes down where each one stands."""
 
     config: Config

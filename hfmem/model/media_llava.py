@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from hfmem.errors import InvalidValueError, MissingKeyError
 from hfmem.model.config import Config
@@ -22,8 +23,7 @@ _TILES_KEPT: Final = 1.1
 """A picture is scaled down once its side is this much over the limit of tiles."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tower:
+class _Tower(Struct, frozen=True, kw_only=True):
     section: str
     image: int
     """Side of a square picture in pixels."""

@@ -7,8 +7,9 @@ The words and marks that a chat template puts around them are text of the prompt
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from hfmem.model.config import Config
 from hfmem.model.media import Found, Kind, MediaInput, Reader, TowerPass, sized

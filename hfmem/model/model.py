@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.checkpoint.gguf_files import GgufListing
 from hfmem.checkpoint.snapshot import Note, SourceName
@@ -12,8 +12,7 @@ from hfmem.model.parameters import Parameters
 from hfmem.model.weights import WeightRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class Model(Struct, frozen=True, kw_only=True):
     """Everything that the equation reads. Built by ``hfmem.model.describe``."""
 
     name: str

@@ -7,7 +7,8 @@ rule, and names every key that it read. A family without a rule is refused by na
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.errors import UsageError
 from hfmem.model import media_llava, media_pictures, media_sound
@@ -18,8 +19,7 @@ from hfmem.model.vision_towers import encoder_pass
 Rule = Callable[[Reader, MediaInput], Found]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(Struct, frozen=True, kw_only=True):
     """The rules of some model types; None is a kind of input that they do not take."""
 
     model_types: tuple[str, ...]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.checkpoint.ggml import is_block_type
 from hfmem.model.components import Component
 from hfmem.model.weights import WeightRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackedPart:
+class PackedPart(Struct, frozen=True, kw_only=True):
     """The packed weights of one component, as stored."""
 
     component: Component

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.checkpoint.tensor import TensorRun
 from hfmem.model.components import ComponentRun
@@ -15,8 +16,7 @@ LogicalElements = Callable[[TensorRun], int | None]
 scales and zero points, None where the packing is not recognised."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parameters:
+class Parameters(Struct, frozen=True, kw_only=True):
     """Logical parameters of a checkpoint; a tied tensor counts once."""
 
     total: int | None
@@ -32,8 +32,7 @@ class Parameters:
     by_component: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Routing:
+class Routing(Struct, frozen=True, kw_only=True):
     """How many of a layer's routed experts a token goes through."""
 
     experts: int

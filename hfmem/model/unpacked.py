@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from math import prod
+
+from msgspec.structs import replace
 
 from hfmem.checkpoint.tensor import TensorRun
 from hfmem.dtypes import FLOATS, width

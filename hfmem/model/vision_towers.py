@@ -9,16 +9,16 @@ that is not here has no figure, and the answer says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from hfmem.model.config import Config
 from hfmem.model.forward_families import ACTIVATION_COPIES
 from hfmem.model.media import EncoderPass, TowerPass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tower:
+class _Tower(Struct, frozen=True, kw_only=True):
     model_types: tuple[str, ...]
     residents: int
     source: str

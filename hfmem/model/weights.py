@@ -3,7 +3,7 @@ loaded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.checkpoint.packed_format import Role
 from hfmem.checkpoint.tensor import TensorRun
@@ -13,8 +13,7 @@ ADAPTER = "adapter"
 """The module of a PEFT adapter's tensors."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightRun:
+class WeightRun(Struct, frozen=True, kw_only=True):
     """A run of tensors, read once."""
 
     run: TensorRun

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Literal
+
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.checkpoint.tensor import template

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from hfmem.errors import UsageError
 from hfmem.report.phrases import size_or_unknown
@@ -20,8 +22,7 @@ _SHORT_COMMIT = 8
 _BYTES_CAP = 2**31
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """One difference of one model."""
 
     model: str

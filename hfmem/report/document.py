@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from hfmem.answer import Estimate, Failure
 from hfmem.memory.workload import Workload
@@ -13,8 +14,7 @@ from hfmem.report.formats import Format
 from hfmem.report.screen import Screen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Struct, frozen=True, kw_only=True):
     """How a document is to be laid out."""
 
     workload: Workload

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
+
+from msgspec import Struct
 
 from hfmem.report import json as own_json
 from hfmem.report import stored
@@ -16,8 +17,7 @@ from hfmem.report.document import Layout, renderer
 from hfmem.report.formats import Format
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
+class Store(Struct, frozen=True, kw_only=True):
     """Rows that can be read any number of times, in the order of the list."""
 
     lines: Callable[[], Iterator[str]]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.answer import Estimate
 from hfmem.errors import UsageError
@@ -19,8 +21,7 @@ _CARDS = 4
 """Lines of cards that nobody named, at most."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
+class Point(Struct, frozen=True, kw_only=True):
     """What one context takes."""
 
     ctx: int
@@ -33,16 +34,14 @@ class Point:
         return sum(self.parts.values())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class Limit(Struct, frozen=True, kw_only=True):
     """What a group of GPUs can hold."""
 
     label: str
     bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
+class Curve(Struct, frozen=True, kw_only=True):
     """Memory of a model in a runtime over contexts, all devices together."""
 
     points: tuple[Point, ...]

@@ -22,9 +22,10 @@ An estimate must not shrink when the context or the batch grows: limits are foun
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
@@ -44,8 +45,7 @@ class Placing(Protocol):
     ) -> DeviceMap | None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runtime:
+class Runtime(Struct, frozen=True, kw_only=True):
     """An engine: its name, what it takes, and its arithmetic."""
 
     name: str
@@ -63,8 +63,16 @@ class Runtime:
     """Where the modules go when the weights do not fit, for engines that place whole modules."""
     command: Callable[[Model, Workload, GpuGroup, MemoryEstimate], str] | None = None
     """How a person runs it: a shell command, or lines of Python."""
-    ladder: bool = True
-    """Whether the schemes of the precision ladder are ones that the engine loads."""
+    ladder: tuple[str, ...] = ()
+    """The schemes of the precision ladder, from the mildest on, each one that the engine loads."""
+    vendors: frozenset[str] = frozenset({"nvidia", "amd"})
+    """Whose cards the precision ladder looks among."""
+    by_class: bool = True
+    """Whether what the engine holds of a card depends on the card's class and not on its size."""
+    held: Callable[[Model, str], tuple[int, int]] | None = None
+    """Bytes of the weights in a scheme, on the devices and in the file, for engines that lay a
+    file of their own out; None where a loader converts matrix by matrix. Raises UsageError where
+    the 16-bit shapes are not known."""
     spans_nodes: bool = False
     """Whether more than eight GPUs are stages of a pipeline."""
     versions: tuple[str, str] | None = None
@@ -97,6 +105,11 @@ def check_version(runtime: Runtime, version: str) -> None:
         )
 
 
+_FILE_TYPES = ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "iq4_xs", "q3_k_m", "q2_k")
+"""Of llama.cpp, the ones that repositories of GGUF files mostly hold and that need no importance
+matrix."""
+
+
 def _transformers() -> Runtime:
     from hfmem.memory.offload import device_map
     from hfmem.runtimes import transformers
@@ -109,6 +122,7 @@ def _transformers() -> Runtime:
         small_kv_dtype="quanto-int4",
         placed=device_map,
         command=transformers_snippet,
+        ladder=("fp8", "int8", "nf4", "nf4-dq", "gptq-4bit", "awq-4bit"),
     )
 
 
@@ -123,17 +137,25 @@ def _vllm() -> Runtime:
         small_kv_dtype="fp8",
         offload=vllm.offload_gib,
         command=vllm_command,
+        ladder=("fp8", "int8", "nf4", "gptq-4bit", "awq-4bit", "nvfp4"),
+        by_class=False,
         spans_nodes=True,
         versions=(vllm_versions.OLDEST, vllm_versions.NEWEST),
     )
 
 
 def _llama_cpp() -> Runtime:
-    from hfmem.runtimes import llama_cpp, llama_cpp_command, llama_cpp_settings
+    from hfmem.runtimes import (
+        llama_cpp,
+        llama_cpp_command,
+        llama_cpp_settings,
+        llama_cpp_weights,
+    )
 
     return Runtime(
         name="llama.cpp",
-        ladder=False,
+        ladder=_FILE_TYPES,
+        held=llama_cpp_weights.held,
         kv_dtypes=llama_cpp_settings.KV_DTYPES,
         estimate=llama_cpp.estimate,
         small_kv_dtype="q8_0",
@@ -143,11 +165,13 @@ def _llama_cpp() -> Runtime:
 
 
 def _ollama() -> Runtime:
-    from hfmem.runtimes import ollama
+    from hfmem.runtimes import llama_cpp_weights, ollama
 
     return Runtime(
         name="ollama",
-        ladder=False,
+        ladder=_FILE_TYPES,
+        by_class=False,
+        held=llama_cpp_weights.held,
         kv_dtypes=ollama.KV_DTYPES,
         estimate=ollama.estimate,
         small_kv_dtype="q8_0",
@@ -161,7 +185,9 @@ def _mlx() -> Runtime:
 
     return Runtime(
         name="mlx",
-        ladder=False,
+        ladder=("mlx-8bit", "mlx-6bit", "mlx-5bit", "mlx-4bit", "mlx-3bit"),
+        vendors=frozenset({"apple"}),
+        held=mlx.held,
         kv_dtypes=mlx.KV_DTYPES,
         estimate=mlx.estimate,
         small_kv_dtype="q8",
@@ -178,6 +204,8 @@ def _sglang() -> Runtime:
         estimate=sglang.estimate,
         small_kv_dtype="fp8_e4m3",
         command=sglang_command.launch_server,
+        ladder=("fp8", "gptq-8bit", "gptq-4bit", "awq-4bit"),
+        by_class=False,
         spans_nodes=True,
     )
 

@@ -6,8 +6,9 @@ host holds the input embedding, the inputs of the graph and whatever is not offl
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
+
+from msgspec.structs import replace
 
 from hfmem.gpu import GpuGroup
 from hfmem.memory.cards import class_of

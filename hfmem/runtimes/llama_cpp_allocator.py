@@ -8,21 +8,20 @@ compute buffer's size is a property of the graph and of the planner. This is tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 ALIGNMENT = 128
 """Bytes, of a CUDA buffer (ggml-cuda.cu: ggml_backend_cuda_buffer_type_get_alignment)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(Struct, frozen=True):
     bytes: int
     sources: tuple[int, ...]
     in_place: bool
 
 
-@dataclass(slots=True)
-class Graph:
+class Graph(Struct):
     """Tensors in the order in which they are computed. Views are their source; weights outside of
     the buffer do not appear."""
 

@@ -6,8 +6,9 @@ src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-memory-recurrent.cpp and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
+
+from msgspec import Struct
 
 from hfmem.model.layers import (
     CacheKind,
@@ -25,8 +26,7 @@ from hfmem.model.layers import (
 from hfmem.runtimes.llama_cpp_settings import CTX_PADDING, Settings, block_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindBytes:
+class KindBytes(Struct, frozen=True, kw_only=True):
     """What one layer of a kind keeps for all slots."""
 
     bytes: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import MemoryEstimate

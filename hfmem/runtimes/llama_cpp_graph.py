@@ -7,7 +7,7 @@ ggml's graph: query, value, key; the gate before the up projection.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.model.forward_shapes import (
     Attention,
@@ -20,8 +20,7 @@ from hfmem.model.forward_shapes import (
 from hfmem.runtimes.llama_cpp_allocator import Graph, buffer_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MicroBatch:
+class MicroBatch(Struct, frozen=True, kw_only=True):
     """What the engine plans its buffers for."""
 
     tokens: int
@@ -38,8 +37,7 @@ class MicroBatch:
     """The mask comes in float32 though flash attention is on, and is cast (before 2026)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerWork:
+class LayerWork(Struct, frozen=True, kw_only=True):
     """A layer and what of it lies elsewhere."""
 
     shape: LayerShape
@@ -48,8 +46,7 @@ class LayerWork:
     0 where the experts lie on the device."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceGraph:
+class DeviceGraph(Struct, frozen=True, kw_only=True):
     """The part of the graph that one device computes."""
 
     hidden: int
@@ -66,8 +63,7 @@ class DeviceGraph:
     GGML_SCHED_MAX_COPIES)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
+class _Inputs(Struct, frozen=True):
     """By whether the layer slides."""
 
     masks: dict[bool, int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.memory.workload import Workload
@@ -16,8 +16,7 @@ from hfmem.runtimes.llama_cpp_weights import Stored
 from hfmem.units import gib
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """The layers of a device; ``head`` where it holds the output layer."""
 
     layers: range

@@ -6,7 +6,7 @@ tools/server/server.cpp, src/llama-context.cpp.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.checkpoint.ggml import BY_NAME
 from hfmem.errors import UsageError
@@ -26,8 +26,7 @@ CTX_PADDING = 256
 UBATCH, BATCH = 512, 2048
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """Everything that llama-server has decided before it loads the model."""
 
     ctx: int

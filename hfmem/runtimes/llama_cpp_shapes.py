@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.model.forward_shapes import Attention, Experts, LatentProjection, LayerShape, Mlp, Stored
 from hfmem.model.layers import (
@@ -16,8 +16,7 @@ from hfmem.model.model import Model
 from hfmem.model.parameters import routing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GraphFacts:
+class GraphFacts(Struct, frozen=True, kw_only=True):
     """What the compute buffer depends on."""
 
     hidden: int

@@ -6,13 +6,13 @@ src/llama-model.cpp (load_tensors) of the llama.cpp in llama-cpp-python 0.3.36.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+
+from msgspec import Struct
 
 from hfmem.errors import UsageError
 from hfmem.memory.quantize.convert import shape_of
-from hfmem.memory.quantize.llama_cpp import Shape, file_bytes
-from hfmem.memory.quantize.matrices import Matrix, matrices
+from hfmem.memory.quantize.llama_cpp import typed_tensors
+from hfmem.memory.quantize.matrices import matrices
 from hfmem.memory.quantize.schemes import scheme
 from hfmem.memory.term import Basis
 from hfmem.memory.weights import loaded_bytes
@@ -22,8 +22,7 @@ from hfmem.model.weights import WeightRun
 _TOWERS = frozenset({"vision", "audio", "projector"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(Struct, frozen=True, kw_only=True):
     """Bytes of a model's file, by where they can go."""
 
     file_type: str
@@ -46,9 +45,28 @@ class Stored:
     because: str
 
     @property
+    def device_bytes(self) -> int:
+        """What devices hold when every layer is theirs."""
+        return self.layer_bytes + self.output + self.towers
+
+    @property
+    def file_bytes(self) -> int:
+        """Of the tensors in the files."""
+        return self.device_bytes + (0 if self.tied else self.embedding)
+
+    @property
     def layer_bytes(self) -> int:
         """Of all layers, experts included."""
         return sum(self.layers) + sum(self.experts)
+
+
+def held(model: Model, name: str) -> tuple[int, int]:
+    """Bytes of a file type, on devices that hold every layer and in the files. Raises UsageError.
+
+    Llama-3.1-8B in Q8_0: the file's input embedding of 558,170,112 bytes stays with the host.
+    """
+    found = _converted(model, name)
+    return found.device_bytes, found.file_bytes
 
 
 def stored(model: Model, quantize: str | None, dtype: str | None) -> Stored | None:
@@ -70,17 +88,23 @@ def stored(model: Model, quantize: str | None, dtype: str | None) -> Stored | No
 
 
 def _as_stored(model: Model, what: str, *, dtype: str | None) -> Stored:
-    runs = [run for run in model.weights or () if run.loaded]
-    sized = [
-        (
-            run,
-            run.run.total_bytes
-            if dtype is None
-            else loaded_bytes(run, dtype=dtype, model_type=model.model_type),
-        )
-        for run in runs
-    ]
+    sized = []
+    for run in model.weights or ():
+        if run.loaded:
+            size = run.run.total_bytes
+            if dtype is not None:
+                size = loaded_bytes(run, dtype=dtype, model_type=model.model_type)
+            # Two of three tensors where gate and up are one in the checkpoint.
+            parts = 2 if dtype is not None and "gate_up" in run.run.name else 1
+            sized.append((run, _spread(run, size, parts=parts)))
     return _dealt(model, sized, file_type=what, basis="exact", because=f"tensors in {what}")
+
+
+def _spread(run: WeightRun, size: int, *, parts: int = 1) -> list[tuple[int, int]]:
+    """The same for every layer, as (layer, bytes); the last one takes what is left over."""
+    numbers = sorted(run.run.indices() or (-1,))
+    each, rest = divmod(size, len(numbers) * parts)
+    return [(n, each) for n in numbers for _ in range(parts)] + [(numbers[-1], rest)]
 
 
 def _converted(model: Model, name: str) -> Stored:
@@ -97,79 +121,63 @@ def _converted(model: Model, name: str) -> Stored:
             "not known.",
             hint="Ask with the 16-bit model that it was made from, or with a GGUF file.",
         )
-    text = tuple(matrix for run, matrix in found if run.component not in _TOWERS)
-    shape, kind = shape_of(model), chosen.file_type
-    because = f"tensors of a {kind} file (convert_hf_to_gguf.py, src/llama-quant.cpp)"
-    if kind in ("F32", "F16", "BF16"):
-        plain = [
-            (run, _bytes((matrix,), kind, shape))
-            if run.component not in _TOWERS
-            else (run, 2 * matrix.total_elements)
-            for run, matrix in found
-        ]
-        return _dealt(model, plain, file_type=kind, basis="exact", because=because)
-    ends = tuple(matrix for matrix in text if matrix.kind in ("embedding", "head"))
-    heads = tuple(matrix for matrix in ends if matrix.kind == "head")
-    rest = tuple(matrix for matrix in text if matrix.kind not in ("embedding", "head", "experts"))
-    whole, edge = _bytes(text, kind, shape), _bytes(ends, kind, shape)
-    head = _bytes(heads, kind, shape) if heads else 0
-    routed = whole - _bytes((*ends, *rest), kind, shape)
-    sizes = {"embedding": edge - head, "head": head, "experts": routed}
-    raw = {"embedding": 0, "head": 0, "experts": 0, "rest": 0}
-    for matrix in text:
-        raw[_group(matrix)] += matrix.total_elements
-    sizes["rest"] = whole - edge - routed
-    sized = [
-        (
-            run,
-            2 * matrix.total_elements
-            if run.component in _TOWERS
-            else sizes[_group(matrix)] * matrix.total_elements // max(1, raw[_group(matrix)]),
-        )
+    kind = chosen.file_type
+    text = [(run, matrix) for run, matrix in found if run.component not in _TOWERS]
+    tensors: dict[int, list[tuple[int, int]]] = {}
+    for tensor in typed_tensors(
+        tuple(matrix for _, matrix in text),
+        file_type=kind.lower(),
+        shape=shape_of(model),
+        imatrix=False,
+    ):
+        tensors.setdefault(tensor.matrix, []).append((tensor.layer, tensor.bytes))
+    sized = [(run, tensors.get(number, [])) for number, (run, _) in enumerate(text)]
+    sized += [
+        (run, [(-1, 2 * matrix.total_elements)])
         for run, matrix in found
+        if run.component in _TOWERS
     ]
-    return _dealt(model, sized, file_type=kind, basis="derived", because=because)
-
-
-def _group(matrix: Matrix) -> str:
-    return matrix.kind if matrix.kind in ("embedding", "head", "experts") else "rest"
-
-
-@lru_cache(maxsize=64)
-def _bytes(kept: tuple[Matrix, ...], file_type: str, shape: Shape) -> int:
-    return sum(file_bytes(kept, file_type=file_type, shape=shape, imatrix=False).values())
+    return _dealt(
+        model,
+        sized,
+        file_type=kind,
+        basis="exact" if kind in ("F32", "F16", "BF16") else "derived",
+        because=f"tensors of a {kind} file (convert_hf_to_gguf.py, src/llama-quant.cpp)",
+    )
 
 
 def _dealt(
     model: Model,
-    sized: Iterable[tuple[WeightRun, int]],
+    sized: Iterable[tuple[WeightRun, list[tuple[int, int]]]],
     *,
     file_type: str,
     basis: Basis,
     because: str,
 ) -> Stored:
+    """By place; each run comes with the layer and the bytes of its tensors."""
     count = len(model.decoder.layers)
     layers, experts = [0] * count, [0] * count
     embedding = output = towers = expert_tensor = layer_tensor = 0
-    for run, size in sized:
-        numbers = [number for number in run.run.indices() or () if number < count]
+    for run, tensors in sized:
+        size = sum(held for _, held in tensors)
         if run.component in _TOWERS:
             towers += size
         elif run.component == "embedding":
             embedding += size
-        elif run.component == "head" or not numbers:
+        elif run.component == "head":
             output += size
         else:
-            place = experts if run.component == "experts" else layers
-            each, rest = divmod(size, len(numbers))
-            for number in numbers:
-                place[number] += each
-            place[numbers[-1]] += rest
-            if run.component == "experts":
-                # Two of three tensors where gate and up are one in the checkpoint.
-                expert_tensor = max(expert_tensor, each // (2 if "gate_up" in run.run.name else 1))
-            else:
-                layer_tensor = max(layer_tensor, each)
+            routed = run.component == "experts"
+            place = experts if routed else layers
+            for number, held in tensors:
+                if not 0 <= number < count:
+                    output += held
+                    continue
+                place[number] += held
+                if routed:
+                    expert_tensor = max(expert_tensor, held)
+                else:
+                    layer_tensor = max(layer_tensor, held)
     tied = not any(run.component == "head" and run.loaded for run in model.weights or ())
     return Stored(
         file_type=file_type,

@@ -8,7 +8,8 @@ shared cache, one type for K and V, and a batch that it chooses by context and h
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.gpu import GpuGroup

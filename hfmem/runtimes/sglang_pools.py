@@ -6,8 +6,9 @@ srt/mem_cache/kv_cache_configurator.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from hfmem.dtypes import BITS
 from hfmem.memory.term import Term, total
@@ -29,8 +30,7 @@ from hfmem.runtimes.sglang_settings import Settings
 _INDEXER_BLOCK = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cells:
+class Cells(Struct, frozen=True, kw_only=True):
     """Bytes of one token in the pools of a rank, and of one sequence's recurrent state."""
 
     full: int

@@ -6,8 +6,9 @@ configs/model_config.py, configs/mamba_utils.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from hfmem.dtypes import from_name
 from hfmem.errors import UsageError
@@ -37,8 +38,7 @@ _SLOTS = {"extra_buffer": 5, "extra_buffer_lazy": 4, "no_buffer": 3}
 schedule (mem_cache/kv_cache_configurator.py: _calculate_mamba_ratio)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """Everything that SGLang has decided before it loads the model."""
 
     ctx: int

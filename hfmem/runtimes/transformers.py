@@ -10,8 +10,9 @@ asked for is the largest of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
+
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.dtypes import torch_name, width
@@ -167,7 +168,9 @@ def _encoder_output(
             name="encoder output",
             bytes=workload.batch * tokens * hidden * width(dtype),
             basis="derived",
-            because=f"{workload.batch} × {tokens:,} tokens × {hidden:,} × {width(dtype)} bytes",
+            because=f"{workload.batch} × {tokens:,} tokens × {hidden:,} × {width(dtype)} bytes, "
+            f"held until generate returns (transformers {VERSION} generation/utils.py: "
+            "_prepare_encoder_decoder_kwargs_for_generation)",
         ),
     )
 
@@ -404,7 +407,12 @@ def _decode(
 def _activations(peak: Peak, cache: Term, *, beside: tuple[Term, ...], share: Fraction) -> Term:
     """The peak beside the cache that stays; a layer that comes later has not stored its own yet."""
     parts = [
-        Term(name=part.name, bytes=part.bytes, basis="derived", because=part.because)
+        Term(
+            name=part.name,
+            bytes=part.bytes,
+            basis="derived",
+            because=f"{part.because} ({part.source})",
+        )
         for part in peak.parts
     ]
     parts.extend(beside)
@@ -417,11 +425,12 @@ def _activations(peak: Peak, cache: Term, *, beside: tuple[Term, ...], share: Fr
                 name="cache not yet stored",
                 bytes=-missing,
                 basis="derived",
-                because=f"the peak lies before the last layers have stored {missing:,} bytes",
+                because=f"the peak lies before the last layers have stored {missing:,} bytes "
+                f"({peak.source})",
             )
         )
     found = total(
-        "activations", parts, because=f"the {peak.instant} instant of the layer that holds most"
+        "activations", parts, because=f"the {peak.instant} instant of the layer that holds most ({peak.source})"
     )
     return replace(found, low=int(found.bytes * share), high=found.bytes)
 

@@ -8,9 +8,10 @@ determine_available_memory).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from fractions import Fraction
 from math import ceil
+
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.gpu import GpuGroup
@@ -91,10 +92,7 @@ def _plan(model: Model, chosen: Settings, workload: Workload) -> CachePlan | Non
 def _per_token(caches: CachePlan, chosen: Settings) -> int:
     """Mean over one block of what a longer sequence adds on one rank of each stage, all stages."""
     growing = [one for one in caches.groups if one.kind == "full"]
-    widest = sum(page for one in caches.groups[:1] for _, page in one.pages)
-    if len(caches.groups) == 1 and growing:
-        return widest // (caches.groups[0].block * chosen.layout.dcp)
-    largest = max((sum(p for _, p in one.pages) for one in caches.groups), default=0)
+    largest = caches.bytes_per_block(range(2**20))
     return sum(largest // (one.block * chosen.layout.dcp) for one in growing)
 
 

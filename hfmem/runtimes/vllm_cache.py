@@ -5,12 +5,15 @@ vLLM 0.33 v1/core/kv_cache_planning.py, v1/kv_cache_interface.py, platforms/inte
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
 from typing import Literal, assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.dtypes import BITS
 from hfmem.model.layers import (
@@ -31,8 +34,7 @@ from hfmem.runtimes.vllm_settings import Settings
 SpecKind = Literal["full", "sliding", "chunked", "cross", "state"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spec:
+class Spec(Struct, frozen=True, kw_only=True):
     """What one layer keeps on one rank, as vLLM's KVCacheSpec tells it."""
 
     kind: SpecKind
@@ -44,8 +46,7 @@ class Spec:
     latent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheGroup:
+class CacheGroup(Struct, frozen=True, kw_only=True):
     """Layers with one block table."""
 
     kind: SpecKind
@@ -56,17 +57,23 @@ class CacheGroup:
     """(layer, bytes of its page) of every layer in the group."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CachePlan:
+class CachePlan(Struct, frozen=True, kw_only=True):
     """All groups of a model and the arithmetic of their common pool."""
 
     groups: tuple[CacheGroup, ...]
     padding_layers: int
     """Layers that are added to make the groups equally large."""
     block: int
+    repeated_bytes: int = 0
+    """Where a block repeats one page of every size (DeepSeek-V4 up to 0.32): their sum."""
 
     def bytes_per_block(self, stage: range) -> int:
         """Of one block on the rank that holds these layers: the widest group's pages."""
+        if self.repeated_bytes:
+            pages = (
+                Counter(page for layer, page in one.pages if layer in stage) for one in self.groups
+            )
+            return self.repeated_bytes * max((max(one.values(), default=0) for one in pages))
         return max(
             (sum(page for layer, page in one.pages if layer in stage) for one in self.groups),
             default=0,
@@ -190,6 +197,10 @@ def plan(layers: tuple[Layer, ...], settings: Settings, *, hybrid: bool) -> Cach
     Gemma-3-27B: 10 full layers are one group and 52 sliding ones six of at most ten, so that eight
     layers of padding are paid. Raises LookupError for a layer whose layout is not known.
     """
+    if any(isinstance(kind, CompressedAttention) for kinds in layers for kind in kinds):
+        from hfmem.runtimes.vllm_compressed import compressed_plan
+
+        return compressed_plan(layers, settings, hybrid=hybrid)
     found = [
         (number, one)
         for number, kinds in enumerate(layers)

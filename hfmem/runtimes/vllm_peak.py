@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from hfmem.dtypes import width
 from hfmem.memory.overhead import CUDA_CONTEXT, GpuClass
@@ -23,8 +24,7 @@ LATENT_ROWS = 64 * 1024
 """Rows of the prefill workspace of MLA (0.33 mla_attention.py: chunked prefill workspace)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Widths:
+class Widths(Struct, frozen=True, kw_only=True):
     """Sizes that the peak depends on."""
 
     hidden: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.dtypes import width
 from hfmem.gpu import GpuGroup
@@ -18,8 +18,7 @@ from hfmem.runtimes.vllm_rope import rope_caches
 from hfmem.runtimes.vllm_settings import Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class Stage(Struct, frozen=True, kw_only=True):
     """One rank of a pipeline stage."""
 
     phase: Phase

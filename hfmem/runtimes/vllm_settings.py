@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from hfmem.dtypes import BITS, from_name, torch_name
 from hfmem.errors import UsageError
@@ -33,8 +34,7 @@ DEFAULT_BLOCK = 16
 """config/cache.py: CacheConfig.DEFAULT_BLOCK_SIZE; FlashAttention and FlashInfer take it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class Layout(Struct, frozen=True, kw_only=True):
     """How many ranks share what."""
 
     tp: int
@@ -53,8 +53,7 @@ class Layout:
         return self.tp * self.pp * self.dp
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """Everything that vLLM has decided before it loads the model."""
 
     behaviour: Behaviour

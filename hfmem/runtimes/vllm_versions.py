@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
+
+from msgspec import Struct
 
 from hfmem.units import GIB, MIB
 
 OLDEST, NEWEST = "0.6", "0.33"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Behaviour:
+class Behaviour(Struct, frozen=True, kw_only=True):
     """What a version of vLLM does differently from the one before it."""
 
     since: tuple[int, int]
@@ -31,6 +31,8 @@ class Behaviour:
     """Whether chunked prefill and the defaults of large cards hold (V1, the default since 0.9)."""
     reserves_null_block: bool
     """Whether the start-up check leaves out the block that the pool never hands out."""
+    packs_pages: bool
+    """Whether pages of several sizes lie side by side in a block, without padding."""
     source: str
 
 
@@ -52,6 +54,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=0,
         one_engine=False,
         reserves_null_block=False,
+        packs_pages=False,
         source=f"{_MEASURED}: sampler 37.4 bytes up to 0.16; V0 engine: 256 sequences, and a "
         "step of the whole context (0.8 engine/arg_utils.py)",
     ),
@@ -65,6 +68,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=0,
         one_engine=True,
         reserves_null_block=False,
+        packs_pages=False,
         source=f"{_MEASURED}: sampler 37.4 bytes, 0.13 and 0.55 GiB of libraries up to 0.16",
     ),
     Behaviour(
@@ -77,6 +81,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=0,
         one_engine=True,
         reserves_null_block=False,
+        packs_pages=False,
         source=f"{_MEASURED}: Qwen3-14B activations 5.64 GiB in 0.16, 2.23 in 0.17",
     ),
     Behaviour(
@@ -89,6 +94,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=0,
         one_engine=True,
         reserves_null_block=False,
+        packs_pages=False,
         source=f"{_MEASURED}: Qwen3-14B outside of torch 0.13 GiB in 0.17, 0.25 in 0.18",
     ),
     Behaviour(
@@ -101,6 +107,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=1,
         one_engine=True,
         reserves_null_block=False,
+        packs_pages=False,
         source="vLLM 0.33 gpu_worker.py: CUDA graph memory profiling is the default "
         "since 0.21; a window "
         "of 1,024 took 577 blocks in 0.24 (configiq#112) and no block more than its tokens in 0.19",
@@ -115,6 +122,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=1,
         one_engine=True,
         reserves_null_block=False,
+        packs_pages=False,
         source="vllm-project/vllm#47728: blocks behind a window are freed once their step is done; "
         "0.26 renamed the admission bound to max_in_flight_tokens (tenstorrent/tt-xla#5908)",
     ),
@@ -128,6 +136,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=1,
         one_engine=True,
         reserves_null_block=True,
+        packs_pages=True,
         source="vLLM 0.33 config/cache.py, config/vllm.py: max_in_flight_tokens, "
         "v1/core/kv_cache_planning.py: get_kv_cache_configs",
     ),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note, Snapshot
 from hfmem.errors import (
@@ -17,12 +19,12 @@ from hfmem.errors import (
     UsageError,
 )
 from hfmem.source.ref import ModelRef, parse
+from hfmem.source.routes import Route
 
 SourceChoice = Literal["auto", "hub", "recorded"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Access(Struct, frozen=True, kw_only=True):
     """How facts may be had."""
 
     source: SourceChoice = "auto"
@@ -33,6 +35,8 @@ class Access:
     offline: bool = False
     waits_for_quota: bool = False
     """A used up quota is an error, because the caller waits and asks again."""
+    route: Route = "at once"
+    """What a model of the Hub may cost."""
 
 
 def find(model: str, access: Access) -> Snapshot:
@@ -90,7 +94,7 @@ def _online(ref: ModelRef, access: Access) -> Snapshot:
     from hfmem.source import hub
 
     try:
-        return hub.snapshot(ref, token=access.token)
+        return hub.snapshot(ref, token=access.token, route=access.route)
     except (HubUnavailableError, RateLimitedError) as error:
         if access.source == "hub" or (
             access.waits_for_quota and isinstance(error, RateLimitedError)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hfmem.checkpoint.layout import weight_files
 from hfmem.checkpoint.snapshot import Checkpoint, Note, Snapshot

@@ -16,11 +16,11 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from huggingface_hub import constants
+from msgspec import Struct
 
 from hfmem.checkpoint import strict_json
 from hfmem.checkpoint.snapshot import Checkpoint, Note, Snapshot
@@ -34,8 +34,7 @@ _VERSION = "v1"
 _FILE_CAP = 64_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """Facts that were kept."""
 
     snapshot: Snapshot

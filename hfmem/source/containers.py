@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.checkpoint import gguf, torch_file
 from hfmem.checkpoint.assemble import ReadFile, assemble
@@ -21,8 +22,7 @@ from hfmem.units import gb
 FileHeader = Header | GgufHeader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """A file whose header is to be read."""
 
     file: RepoFile
@@ -31,8 +31,7 @@ class Wanted:
     """Of the whole file, where ``file`` is the first of raw parts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
+class Contents(Struct, frozen=True, kw_only=True):
     """What the weight files say."""
 
     checkpoint: Checkpoint | None

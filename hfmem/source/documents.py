@@ -13,8 +13,9 @@ from hfmem.checkpoint.weight_sets import is_safe_name
 from hfmem.errors import InvalidValueError
 from hfmem.source.headers import Reading
 from hfmem.source.opening import CONFIG, DOCUMENT_CAP, answer
-from hfmem.source.retry import retry
+from hfmem.source.retry import FaultError, retry
 from hfmem.source.transport import Question, exchange
+from hfmem.source.wire import DIRECT
 
 PIPELINE: Final = "model_index.json"
 
@@ -52,10 +53,21 @@ def collect(reading: Reading, futures: Mapping[str, Future[Document]]) -> dict[s
 
 def read_bytes(reading: Reading, name: str, size: int | None, *, cap: int) -> bytes:
     """A whole file of the listing, of at most ``cap`` bytes."""
-    question = Question(url=reading.url(name), cap=cap, file_bytes=size)
+
+    def ask(url: str) -> bytes:
+        question = Question(url=url, cap=cap, file_bytes=size)
+        return exchange(reading.wire, question, deadline=reading.deadline).body
+
+    if reading.direct and DIRECT not in reading.wire.lacks:
+        try:
+            return ask(reading.direct_url(name))
+        except FaultError as fault:
+            if fault.error is not None:
+                # Refused for good: another endpoint, or another Hub than when this was written.
+                reading.wire.lacks.add(DIRECT)
     return retry(
         reading.wire,
-        lambda: exchange(reading.wire, question, deadline=reading.deadline).body,
+        lambda: ask(reading.url(name)),
         what=name,
         deadline=reading.deadline,
     )

@@ -39,8 +39,9 @@ def find(
     crew: Crew,
     deadline: Deadline,
     opening: Opening | None = None,
+    direct: bool = False,
 ) -> Snapshot:
-    """What is known of a listed model.
+    """What is known of a listed model; ``direct`` as in Reading.
 
     Raises SourceError, CheckpointError, ConfigError, TimeoutError and HfHubHTTPError.
     """
@@ -54,6 +55,7 @@ def find(
         crew=crew,
         deadline=deadline,
         opening=opening,
+        direct=direct,
     )
     # A quantization that was asked for chooses other files than the kept ones.
     kept = _kept(reading) if ref.quantization is None else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from functools import partial
 from threading import Event
 from typing import Final
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from hfmem.checkpoint.safetensors import (
     HEADER_CAP,
@@ -39,8 +40,7 @@ _WITH_OTHERS: Final = 64 * 1024
 _LONGEST_GUESS: Final = 2 * 2**20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """One repository while its files are read."""
 
     wire: Wire
@@ -50,6 +50,13 @@ class Reading:
     crew: Crew
     deadline: Deadline
     opening: Opening | None = None
+    direct: bool = False
+    """Small files are asked for where the Hub's redirects lead, which saves the redirect."""
+
+    def direct_url(self, name: str) -> str:
+        """Where ``url`` of a small file redirects to."""
+        model, commit = quote(self.listing.model), self.listing.commit
+        return f"{self.wire.endpoint}/api/resolve-cache/models/{model}/{commit}/{quote(name)}"
 
     def url(self, name: str) -> str:
         """Where a file is at the listing's commit."""

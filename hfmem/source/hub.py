@@ -9,24 +9,26 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from functools import lru_cache
 from threading import Event
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import DeviceCodeError, HfHubHTTPError, OIDCError
 from huggingface_hub.utils import get_token_to_send, httpx
+from msgspec.structs import replace
 
 from hfmem._version import __version__
 from hfmem.checkpoint.snapshot import Note, Snapshot
 from hfmem.errors import GatedModelError, HubUnavailableError, UsageError
 from hfmem.source import cache, listing, opening
 from hfmem.source.crew import Crew
-from hfmem.source.listing import Listing, is_commit
+from hfmem.source.listing import is_commit
 from hfmem.source.patience import Clock, Deadline, Patience
 from hfmem.source.ref import ModelRef
 from hfmem.source.retry import unreachable
+from hfmem.source.routes import Route
 from hfmem.source.wire import LANES, Quota, Wire
 from hfmem.text import clean
 
@@ -94,8 +96,14 @@ def _check_endpoint(endpoint: str) -> None:
         )
 
 
-def snapshot(ref: ModelRef, *, token: str | None = None, wire: Wire | None = None) -> Snapshot:
-    """What is known of a model of the Hub.
+def snapshot(
+    ref: ModelRef,
+    *,
+    token: str | None = None,
+    wire: Wire | None = None,
+    route: Route = "at once",
+) -> Snapshot:
+    """What is known of a model of the Hub, at the cost of ``route`` (``routes.py``).
 
     Kept facts of a commit are used once the Hub has named that commit, and at once where the
     revision is a full commit of a public model. Raises SourceError, CheckpointError and
@@ -109,18 +117,34 @@ def snapshot(ref: ModelRef, *, token: str | None = None, wire: Wire | None = Non
     deadline = Deadline.after(wire.patience.total, clock=wire.clock)
     try:
         with Crew(LANES + _DOCUMENT_LANES) as crew:
+            early = None
+            # Of a model that is known only the commit is asked for.
+            if route != "listed" and not cache.knows(ref):
+                early = opening.ask(wire, ref.name, ref.revision, crew=crew, deadline=deadline)
+            if route == "unlisted" and early is not None:
+                _await_contact(wire, early.config)
+                from hfmem.source import unlisted
+
+                spared = unlisted.find(wire, ref, early, crew=crew, deadline=deadline)
+                if spared is not None:
+                    return _with_notes(spared, ref)
             asked = crew.submit(
                 lambda: listing.fetch(wire, ref.name, ref.revision, deadline=deadline)
             )
-            early = None
-            if not cache.knows(ref):
-                early = opening.ask(wire, ref.name, ref.revision, crew=crew, deadline=deadline)
             _await_contact(wire, asked)
             # Imported while the Hub answers.
             from hfmem.source import facts
 
             listed = asked.result(deadline.margin())
-            found = facts.find(wire, ref, listed, crew=crew, deadline=deadline, opening=early)
+            found = facts.find(
+                wire,
+                ref,
+                listed,
+                crew=crew,
+                deadline=deadline,
+                opening=early,
+                direct=route == "listed",
+            )
             return _with_notes(found, ref)
     except HfHubHTTPError as error:
         from hfmem.source import refusal
@@ -139,7 +163,7 @@ def snapshot(ref: ModelRef, *, token: str | None = None, wire: Wire | None = Non
         ) from None
 
 
-def _await_contact(wire: Wire, asked: Future[Listing]) -> None:
+def _await_contact(wire: Wire, asked: Future[Any]) -> None:
     """Wait until a connection stands, or raise HubUnavailableError soon where none comes about.
 
     The look-up of a name can take a resolver's own 5 to 30 seconds and cannot be interrupted; it is

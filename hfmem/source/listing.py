@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TypeGuard
 from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.checkpoint import strict_json
 from hfmem.errors import HubUnavailableError
@@ -27,8 +29,7 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _NEXT_PAGE = re.compile(r'<([^<>]+)>\s*;\s*rel="?next"?')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedFile:
+class ListedFile(Struct, frozen=True, kw_only=True):
     """A file as the Hub lists it."""
 
     name: str
@@ -37,8 +38,7 @@ class ListedFile:
     """The name of its blob in the local Hub cache: a large file's SHA-256, else git's SHA-1."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class Listing(Struct, frozen=True, kw_only=True):
     """A repository at one commit."""
 
     model: str
@@ -53,6 +53,11 @@ class Listing:
 def is_commit(revision: str | None) -> TypeGuard[str]:
     """Whether a revision is a full commit, which never changes what it names."""
     return revision is not None and _COMMIT.fullmatch(revision) is not None
+
+
+def is_object_id(found: str) -> bool:
+    """Whether it may name a blob in the local Hub cache."""
+    return _OBJECT_ID.fullmatch(found) is not None
 
 
 def fetch(wire: Wire, model: str, revision: str | None, *, deadline: Deadline) -> Listing:
@@ -165,6 +170,6 @@ def _file(name: object, entry: Mapping[str, object], *, object_id: object) -> Li
     if isinstance(large, dict):
         # The info names it sha256, the tree oid.
         object_id = large.get("sha256", large.get("oid"))
-    if not isinstance(object_id, str) or not _OBJECT_ID.fullmatch(object_id):
+    if not isinstance(object_id, str) or not is_object_id(object_id):
         object_id = None
     return ListedFile(name=name, bytes=size, object_id=object_id)

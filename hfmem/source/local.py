@@ -6,10 +6,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from hfmem.checkpoint import safetensors, strict_json
 from hfmem.checkpoint.gguf import GGUF_DOCUMENT
@@ -59,14 +61,12 @@ def snapshot(ref: ModelRef) -> Snapshot:
     return replace(found, notes=(*ref.notes, *found.notes))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listing:
+class _Listing(Struct, frozen=True, kw_only=True):
     files: tuple[RepoFile, ...]
     notes: tuple[Note, ...]
 
 
-@dataclass(slots=True)
-class _Walk:
+class _Walk(Struct):
     """A bounded walk; ``special`` counts what is neither a file nor a folder."""
 
     files: list[RepoFile] = field(default_factory=list)

@@ -8,10 +8,11 @@ listing, when it comes, says that it is of the same commit and size; otherwise i
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from hfmem.errors import OfflineError
 from hfmem.source.crew import Crew
@@ -29,8 +30,7 @@ ALONE: Final = 128 * 1024
 hf_api.py: parse_safetensors_file_metadata)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class Opening(Struct, frozen=True, kw_only=True):
     """Answers that are on their way, None for those that came to nothing."""
 
     config: Future[Answer | None]

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clock:
+class Clock(Struct, frozen=True, kw_only=True):
     """The time, and the waiting."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Struct, frozen=True, kw_only=True):
     """Limits in seconds, unless they say otherwise; the defaults keep a failing estimate below half
     a minute and an absent network below three seconds.
     """
@@ -45,8 +44,7 @@ class Patience:
     """Until the headers are read file by file because the Hub's summary of them has not begun."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Deadline:
+class Deadline(Struct, kw_only=True):
     """The moment at which a model is given up."""
 
     clock: Clock

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import ModelNotFoundError, UsageError
@@ -39,8 +41,7 @@ _PULL_REQUEST = re.compile(r"refs/(?:pr/\d+|convert/[\w.-]+)", re.ASCII)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRef:
+class ModelRef(Struct, frozen=True, kw_only=True):
     """Where a model is to be found."""
 
     kind: RefKind

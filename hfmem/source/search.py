@@ -4,12 +4,12 @@ collection."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import httpx
+from msgspec import Struct
 
 from hfmem.errors import HubUnavailableError, ModelNotFoundError, OfflineError, UsageError
 from hfmem.source.ref import is_repo_id
@@ -18,8 +18,7 @@ from hfmem.text import clean
 MAX_MODELS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Struct, frozen=True, kw_only=True):
     """What is looked for; all that is given holds at once."""
 
     author: str | None = None

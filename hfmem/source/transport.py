@@ -12,7 +12,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from threading import Event
@@ -25,6 +24,7 @@ from huggingface_hub.utils import (
     httpx,
     parse_ratelimit_headers,
 )
+from msgspec import Struct, field
 
 from hfmem.errors import HubUnavailableError, OfflineError
 from hfmem.source.patience import Deadline, Patience
@@ -40,11 +40,11 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re
 _UNBOUND: Final = frozenset(
     {b"content-encoding", b"content-length", b"transfer-encoding", b"x-hf-warning"}
 )
+_LINKED: Final = ("x-linked-size", "x-linked-etag")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Struct, frozen=True, kw_only=True):
     """What is asked for, and what an answer may be."""
 
     url: str
@@ -62,8 +62,7 @@ class Question:
     """Set when an answer begins."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """A complete answer of the asked length."""
 
     body: bytes
@@ -72,6 +71,10 @@ class Answer:
     """Where it came from in the end."""
     commit: str | None
     """The commit that the endpoint says it is of."""
+    paths: tuple[str, ...] = ()
+    """Where the endpoint was asked, over its redirects."""
+    linked: Mapping[str, str] = field(default_factory=dict)
+    """What the endpoint says of a file that lies elsewhere: its headers ``x-linked-…``."""
 
     @property
     def file_bytes(self) -> int | None:
@@ -93,6 +96,8 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
             extensions={"trace": _watch(wire)},
         )
         commit: str | None = None
+        paths: list[str] = []
+        linked: dict[str, str] = {}
         for _ in range(_HOPS):
             response = client.send(request, stream=True, follow_redirects=False)
             try:
@@ -100,6 +105,8 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
                 _note_quota(wire, response)
                 if _same_origin(response.request.url, _url(wire.endpoint)):
                     commit = response.headers.get("x-repo-commit", commit)
+                    paths.append(response.request.url.path)
+                    linked |= _linked(response.headers)
                 if not response.has_redirect_location:
                     body = _receive(wire, question, response, deadline=deadline)
                     return Answer(
@@ -107,6 +114,8 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
                         headers=response.headers,
                         url=str(response.url),
                         commit=commit,
+                        paths=tuple(paths),
+                        linked=linked,
                     )
                 request = _next_request(wire, question, response)
                 # A body that has been read leaves the connection open for the next question.
@@ -114,6 +123,10 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
             finally:
                 response.close()
     raise FaultError(f"more than {_HOPS} redirects")
+
+
+def _linked(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: headers[name] for name in _LINKED if name in headers}
 
 
 @lru_cache(maxsize=16)

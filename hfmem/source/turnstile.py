@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from threading import Condition
+
+from msgspec import Struct, field
 
 from hfmem.source.patience import Clock
 from hfmem.source.wire import Quota
@@ -24,8 +25,7 @@ _ALONE = 2.0
 """Seconds of the first wait for a refusal that no quota explains, doubled each time."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Turnstile:
+class Turnstile(Struct, kw_only=True):
     """Lets a model begin while the quotas have room for it and for those that are under way."""
 
     quotas: Callable[[], Mapping[str, Quota]]

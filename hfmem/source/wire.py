@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from typing import Final
+
+from msgspec import Struct, field
 
 from hfmem.source.patience import Clock, Patience
 
@@ -15,8 +16,11 @@ LANES: Final = 32
 """More wait for Python, not for the network; fewer cost time over a slow round trip."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
+DIRECT: Final = "direct"
+"""Addresses of small files without a redirect."""
+
+
+class Quota(Struct, frozen=True, kw_only=True):
     """What the Hub last said of one of its quotas."""
 
     bucket: str
@@ -30,8 +34,7 @@ class Quota:
     """By the clock of the wire."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wire:
+class Wire(Struct, frozen=True, kw_only=True):
     """What all questions share."""
 
     endpoint: str
@@ -41,6 +44,8 @@ class Wire:
     clock: Clock = field(default_factory=Clock)
     quotas: dict[str, Quota] = field(default_factory=dict)
     """By bucket."""
+    lacks: set[str] = field(default_factory=set)
+    """What the endpoint turned out not to offer: DIRECT."""
     lanes: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(LANES))
     """Questions under way at a time, over all models."""
     contact: Future[None] = field(default_factory=Future)

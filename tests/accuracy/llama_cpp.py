@@ -7,9 +7,10 @@ float32. ik_llama.cpp keeps full caches in sliding layers and plans its latent a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hfmem.checkpoint.ggml import BY_NAME
 from hfmem.checkpoint.snapshot import Snapshot
@@ -63,8 +64,7 @@ _CONFIGS: dict[str, dict[str, object]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class Figure(Struct, frozen=True, kw_only=True):
     """One figure of one row."""
 
     id: str

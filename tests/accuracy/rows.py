@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hfmem.errors import HfmemError
 from hfmem.flags import flags_of
@@ -23,8 +24,7 @@ from tests.accuracy.models import model_of, scheme_of
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class Pair(Struct, frozen=True, kw_only=True):
     """One quantity of one row."""
 
     engine: str
@@ -79,9 +79,7 @@ def _card(settings: Mapping[str, Any]) -> Gpu | None:
         size = found[1]
     if size is None:
         return gpu
-    import dataclasses
-
-    return dataclasses.replace(gpu, usable_bytes=int(Fraction(str(size)) * GIB))
+    return replace(gpu, usable_bytes=int(Fraction(str(size)) * GIB))
 
 
 _FLAGS = (
@@ -191,7 +189,7 @@ def _transformers_pair(
     phase = later if version == "4.51" else peak
     low, ours, high = _tensors(phase)
     measured = row["measured"]["total_gib"]
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     return replace(
         _pair(row, version, "total_gib", measured, ours / GIB),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Snapshot
 from hfmem.errors import HfmemError
@@ -69,8 +70,7 @@ _SHAPES = {
 _PACKED = ("-FP8", "-GPTQ-INT4", "-GPTQ-Int8", "-GPTQ-Int4", "-Int8", "-Int4")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class Rate(Struct, frozen=True, kw_only=True):
     """One row: tokens per second, measured and ours."""
 
     engine: str

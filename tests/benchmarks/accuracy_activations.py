@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from statistics import median
+
+from msgspec import Struct
 
 from hfmem.memory.activations import Peak, decode_activations, prefill_activations
 from hfmem.model.architectures import layers
@@ -20,8 +21,7 @@ from hfmem.model.forward import ForwardPass, forward_pass
 from hfmem.model.forward_shapes import Attention, GatedDelta, Mamba2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """One prompt through one published configuration."""
 
     model: str

@@ -10,10 +10,12 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_run import Method, Parallel, TrainingRun
@@ -145,8 +147,7 @@ EXPLAINED = (
 """Why rows differ, by a part of their ids."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """A measured row with what is said of it."""
 
     id: str

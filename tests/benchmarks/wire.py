@@ -21,15 +21,15 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 MODELS = ("test/Qwen2-0.5B", "lmms-lab/LLaVA-Video-72B-Qwen2", "test/DeepSeek-V3")
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
+class Tool(Struct, frozen=True, kw_only=True):
     """A command with ``{}`` for the model."""
 
     name: str
@@ -39,8 +39,7 @@ class Tool:
     """Run with the caches of a run before."""
 
 
-@dataclass(slots=True)
-class Timing:
+class Timing(Struct):
     """All runs of a tool on a model."""
 
     seconds: list[float] = field(default_factory=list)

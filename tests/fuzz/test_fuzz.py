@@ -9,77 +9,29 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import struct
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hfmem.answer import answer, question
 from hfmem.checkpoint import gguf, torch_file
 from hfmem.checkpoint.safetensors import header_length, parse_header
 from hfmem.checkpoint.snapshot import Snapshot
 from hfmem.checkpoint.strict_json import loads
-from hfmem.errors import HfmemError, InvalidValueError
+from hfmem.errors import InvalidValueError
 from hfmem.hardware.catalogue import parse_gpu
 from hfmem.memory.workload import Workload
 from hfmem.report.json import dumps, result
 from hfmem.source import recorded, ref
 from hfmem.units import parse_size, parse_tokens
+from tests.fuzz.rounds import SECONDS, hostile, hostile_text, mutated, never_surprised, spend
 
 pytestmark = pytest.mark.fuzz
 
-SECONDS = float(os.environ.get("HFMEM_FUZZ_SECONDS", "60"))
-PATIENCE = 10.0
-"""No single input may take longer, whatever it says of itself."""
-
 BUNDLED = [snapshot for name in recorded.bundled_names() if (snapshot := recorded.bundled(name))]
-
-hostile_numbers = st.sampled_from(
-    [0, -1, 1, 2, 7, 10**9, 2**31, 2**53, 2**63, 10**30, -(2**63), 0.5, 1e308, float("inf")]
-)
-hostile_text = st.one_of(
-    st.text(max_size=40),
-    st.sampled_from(["\x1b[31m", "\u202e", "{0..9}", "../../x", "=1+1", "[red]", "\ud800"]),
-)
-hostile = st.recursive(
-    st.none() | st.booleans() | st.integers() | hostile_numbers | hostile_text,
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(hostile_text, inner, max_size=5),
-    max_leaves=12,
-)
-
-
-def never_surprised(call: Callable[[], object]) -> None:
-    """Run a call that may raise an HfmemError and nothing else, and must end."""
-    started = time.monotonic()
-    said = ["an answer"]
-    try:
-        call()
-    except HfmemError as error:
-        said = [error.message, error.hint]
-    assert said[0]
-    assert not any("\n" in line for line in said)
-    assert time.monotonic() - started < PATIENCE
-
-
-def mutated(raw: bytes) -> st.SearchStrategy[bytes]:
-    """The bytes with a few of them replaced, cut out or doubled."""
-
-    def change(edits: list[tuple[int, bytes, int]]) -> bytes:
-        out = raw
-        for at, new, gone in edits:
-            start = at % (len(out) + 1)
-            out = out[:start] + new + out[start + gone :]
-        return out
-
-    edit = st.tuples(st.integers(0, 10**6), st.binary(max_size=6), st.integers(0, 8))
-    return st.lists(edit, max_size=4).map(change)
-
 
 HEADER = json.dumps(
     {
@@ -194,12 +146,4 @@ CHECKS = {
 @pytest.mark.parametrize("name", CHECKS)
 def test_fuzz(name: str) -> None:
     check, strategy = CHECKS[name]
-    ends = time.monotonic() + SECONDS / len(CHECKS)
-    rounds = settings(
-        max_examples=300,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    while time.monotonic() < ends:
-        rounds(given(strategy)(lambda arguments: check(*arguments)))()
+    spend(SECONDS / len(CHECKS), name, check, strategy)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TrainingPhase

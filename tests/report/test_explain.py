@@ -49,7 +49,7 @@ def test_what_is_equal_is_told_once(make_estimate: Callable[..., Estimate]) -> N
 
 
 def test_deep_trees_stay_on_the_screen(make_estimate: Callable[..., Estimate]) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     term = Term(name="leaf", bytes=1, basis="exact", because="why")
     for _ in range(50):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hfmem.gpu import Gpu
 from hfmem.report.gpus import json_document, table

@@ -117,7 +117,7 @@ def test_notes_say_how_a_gpu_was_read(
     make_fit: Callable[..., Fit],
     make_gpu: Callable[..., Gpu],
 ) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     group = GpuGroup(gpu=make_gpu(), count=1, note="4090 is read as rtx-4090")
     fit = replace(make_fit(), group=group)

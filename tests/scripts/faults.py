@@ -18,10 +18,11 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from queue import Empty, SimpleQueue
+
+from msgspec import Struct
 
 MODES = (
     "429:2",
@@ -77,8 +78,7 @@ else:
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class Case(Struct, frozen=True, kw_only=True):
     model: str
     target: str
     mode: str

@@ -8,8 +8,9 @@ The tables hold the facts that sizes follow from, not whole files; the tensors a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Checkpoint, Note, RepoFile, Snapshot
 from hfmem.model.config import read
@@ -20,8 +21,7 @@ TARGET = Path(__file__).parents[2] / "hfmem" / "source" / "bundled"
 RECORDED = "2026-11-20"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class Published(Struct, frozen=True, kw_only=True):
     """A model's facts."""
 
     model: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
+from msgspec import Struct, field
 
 from hfmem.source.patience import Clock
 from tests.loopback import LoopbackHub, Running
@@ -28,8 +28,7 @@ def loopback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loopba
         yield hub
 
 
-@dataclass(slots=True)
-class StoppedClock:
+class StoppedClock(Struct):
     """Time that passes by sleeping alone."""
 
     seconds: float = 0.0

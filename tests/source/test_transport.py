@@ -6,11 +6,11 @@ import gzip
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from huggingface_hub.utils import close_session
+from msgspec.structs import replace
 
 from hfmem.errors import (
     HfmemError,

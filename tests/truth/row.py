@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Outcome = Literal["equal", "near", "wrong", "explained", "refused"]
 OUTCOMES: tuple[Outcome, ...] = ("equal", "near", "explained", "refused", "wrong")
@@ -14,8 +15,7 @@ NEAR = 0.02
 """A relative difference up to here is near."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """A published or measured number and ours."""
 
     table: str

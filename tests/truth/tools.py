@@ -8,8 +8,9 @@ heads × size × 2 bytes a token, a latent one (rank + rope) × 2, a sliding one
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from hfmem.memory.kv_cache import bytes_by_kind, cache_bytes, cell_elements, group
 from hfmem.model.architectures import layers
@@ -22,8 +23,7 @@ MIB = 2**20
 CTX = 32768
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Fact(Struct, frozen=True, kw_only=True):
     """A right number and how it comes about."""
 
     model: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.dtypes import torch_name, width
@@ -30,8 +32,7 @@ _LLAMAS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Converted:
+class Converted(Struct, frozen=True, kw_only=True):
     """A model's weights in a scheme."""
 
     scheme: Scheme

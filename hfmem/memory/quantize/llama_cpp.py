@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from hfmem.checkpoint.ggml import BY_NAME
 from hfmem.memory.quantize.llama_file_types import FILE_TYPES
@@ -19,8 +20,7 @@ from hfmem.memory.quantize.llama_rules import Mix, fitting, wanted_type
 from hfmem.memory.quantize.matrices import Matrix
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Struct, frozen=True, kw_only=True):
     """What the rules ask of a model."""
 
     layers: int
@@ -35,8 +35,7 @@ class Shape:
     """Head sizes that ``kv_b_proj`` makes of its latent: without rotation, and of the values."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Stored:
+class _Stored(Struct, frozen=True):
     """A tensor of the file."""
 
     layer: int
@@ -47,6 +46,17 @@ class _Stored:
     elements: int
 
 
+class TypedTensor(Struct, frozen=True):
+    """A tensor of the file with its type."""
+
+    matrix: int
+    """Which of the matrices it was made of."""
+    layer: int
+    """-1 outside of layers."""
+    type: str
+    bytes: int
+
+
 def file_bytes(
     matrices: Iterable[Matrix], *, file_type: str, shape: Shape, imatrix: bool
 ) -> Mapping[str, int]:
@@ -55,18 +65,25 @@ def file_bytes(
     Llama-3.1-8B in Q4_K_M: 4,912,898,304 bytes with its 256 bytes of rotary factors (``rest`` of
     64 elements).
     """
-    return dict(_file_bytes(tuple(matrices), file_type.lower(), shape, imatrix))
+    sizes: Counter[str] = Counter()
+    for tensor in typed_tensors(
+        tuple(matrices), file_type=file_type.lower(), shape=shape, imatrix=imatrix
+    ):
+        sizes[tensor.type] += tensor.bytes
+    return dict(sizes)
 
 
-@lru_cache(maxsize=64)
-def _file_bytes(
-    matrices: tuple[Matrix, ...], file_type: str, shape: Shape, imatrix: bool
-) -> tuple[tuple[str, int], ...]:
+@lru_cache(maxsize=32)
+def typed_tensors(
+    matrices: tuple[Matrix, ...], *, file_type: str, shape: Shape, imatrix: bool
+) -> tuple[TypedTensor, ...]:
+    """The tensors of the file that llama-quantize writes, in the order of their layers.
+
+    Of Llama-3.1-8B in Q4_K_M the values of layer 0 take 3,440,640 bytes in Q6_K, those of layer 4
+    2,359,296 in Q4_K.
+    """
     kind = FILE_TYPES[file_type]
-    tensors = sorted(
-        (stored for matrix in matrices for stored in _stored(matrix, shape)),
-        key=lambda tensor: tensor.layer,
-    )
+    tensors = _all_stored(matrices, shape)
     mix = Mix(
         file_type=kind.name,
         default=kind.default,
@@ -74,19 +91,21 @@ def _file_bytes(
         heads_per_kv=shape.heads_per_kv,
         experts=shape.experts,
         layers=shape.layers,
-        values=sum(tensor.role == "attn_v" for tensor in tensors),
+        values=sum(tensor.role == "attn_v" for _, tensor in tensors),
         is_70b=shape.is_70b,
         is_falcon=shape.is_falcon,
-        tied=not any(tensor.role == "output" for tensor in tensors),
+        tied=not any(tensor.role == "output" for _, tensor in tensors),
     )
     counters: Counter[Role] = Counter()
-    sizes: Counter[str] = Counter()
-    for tensor in tensors:
+    same: dict[tuple[Role, int, bool], str] = {}
+    found = []
+    for number, tensor in tensors:
         if tensor.role == "plain":
-            sizes["F32"] += 4 * tensor.elements
+            found.append(TypedTensor(number, tensor.layer, "F32", 4 * tensor.elements))
             continue
-        chosen = kind.default
-        if chosen not in _UNQUANTIZED:
+        key = (tensor.role, tensor.columns, tensor.stacked)
+        chosen = kind.default if kind.default in _UNQUANTIZED else same.get(key)
+        if chosen is None:
             wanted = wanted_type(
                 mix,
                 tensor.role,
@@ -96,9 +115,26 @@ def _file_bytes(
                 stacked=tensor.stacked,
             )
             chosen = fitting(wanted, tensor.columns)
+            if tensor.role not in _BY_LAYER:
+                same[key] = chosen
         counters[tensor.role] += 1
-        sizes[chosen] += BY_NAME[chosen].tensor_bytes((tensor.rows, tensor.columns))
-    return tuple(sizes.items())
+        size = BY_NAME[chosen].tensor_bytes((tensor.rows, tensor.columns))
+        found.append(TypedTensor(number, tensor.layer, chosen, size))
+    return tuple(found)
+
+
+_BY_LAYER = frozenset({"attn_v", "ffn_down", "ffn_gate", "ffn_up"})
+"""Roles whose type depends on the layer."""
+
+
+@lru_cache(maxsize=4)
+def _all_stored(matrices: tuple[Matrix, ...], shape: Shape) -> tuple[tuple[int, _Stored], ...]:
+    tensors = [
+        (number, stored)
+        for number, matrix in enumerate(matrices)
+        for stored in _stored(matrix, shape)
+    ]
+    return tuple(sorted(tensors, key=lambda pair: pair[1].layer))
 
 
 _UNQUANTIZED = frozenset({"F32", "F16", "BF16"})

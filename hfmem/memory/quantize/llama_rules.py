@@ -6,7 +6,7 @@ function a role.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.checkpoint.ggml import BY_NAME
 from hfmem.memory.quantize.llama_names import Role
@@ -33,8 +33,7 @@ _ATTENTION_OUTPUT = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
+class Mix(Struct, frozen=True, kw_only=True):
     """A file type on a model."""
 
     file_type: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.errors import UsageError
 from hfmem.gpu import Gpu
@@ -14,8 +15,7 @@ from hfmem.memory.quantize.matrices import Kind
 from hfmem.memory.quantize.sizes import Size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scheme:
+class Scheme(Struct, frozen=True, kw_only=True):
     """A way to hold weights."""
 
     name: str

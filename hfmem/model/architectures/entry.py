@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.model.config import Config
@@ -15,8 +16,7 @@ CacheRule = Callable[[Config], tuple[Layer, ...]]
 """From the decoder's section to what each of its layers keeps."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
+class Architecture(Struct, frozen=True, kw_only=True):
     """A family: the model types that share a rule, and where the rule was read."""
 
     model_types: tuple[str, ...]
@@ -26,8 +26,7 @@ class Architecture:
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoder:
+class Decoder(Struct, frozen=True, kw_only=True):
     """The part of a model that generates: one cache layer per decoder layer, and the sizes that go
     with them."""
 

@@ -7,8 +7,9 @@ them there. Shapes are as PyTorch stores them: a linear weight is [out, in].
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from hfmem.checkpoint.tensor import brace
 from hfmem.model.config import MAX_LAYERS, Config
@@ -81,8 +82,7 @@ def _stretches(numbers: Iterable[int]) -> list[tuple[int, int]]:
     return stretches
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heads:
+class Heads(Struct, frozen=True, kw_only=True):
     """The sizes of grouped-query attention."""
 
     hidden: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from hfmem.model.config import Config
 from hfmem.model.declared import biased, dense, moe
@@ -13,8 +14,7 @@ from hfmem.model.declared.blocks import Parts
 Scheme = Literal["fp8", "mxfp4"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Family(Struct, frozen=True, kw_only=True):
     """How the tensors of some model types follow from a configuration."""
 
     model_types: tuple[str, ...]

@@ -8,14 +8,14 @@ src/models/*.cpp (load_arch_hparams).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 SOURCE = "llama.cpp src/llama-model.cpp: load_hparams, create_memory; src/models/*.cpp"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sliding:
+class Sliding(Struct, frozen=True, kw_only=True):
     """Layers that keep a window of tokens, between layers that keep all."""
 
     period: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from hfmem.errors import MissingKeyError
 from hfmem.model.config import MAX_LAYERS, Config
@@ -12,8 +13,7 @@ VOCABULARY = "tokenizer.ggml.tokens"
 """Holds the length of that array, whose items are not kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
+class Keys(Struct, frozen=True, kw_only=True):
     """The keys of one architecture, named without its prefix: ``attention.head_count``."""
 
     architecture: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from hfmem.errors import UnsupportedArchitectureError
 from hfmem.model.config import MAX_LAYERS
@@ -55,8 +55,7 @@ def cache_layers(keys: Keys) -> tuple[Layer, ...]:
     return _attention_layers(keys)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Heads:
+class _Heads(Struct, frozen=True, kw_only=True):
     """Heads and head sizes as llama.cpp reads them, for full layers and for sliding ones."""
 
     query: tuple[int, ...]

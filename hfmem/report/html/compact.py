@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from hfmem.memory.estimate import PARTS
 from hfmem.report.stored import Stored
 from hfmem.text import clean
 
 
-@dataclass(slots=True)
-class Collected:
+class Collected(Struct):
     """The rows of a report, as its page draws them."""
 
     models: list[dict[str, Any]] = field(default_factory=list)

@@ -476,5 +476,5 @@ def test_no_configuration_crashes(model_type: str, changes: dict[str, Any]) -> N
         return
     assert len(decoder.layers) <= 20_000
     for kind in {kind for layer in decoder.layers for kind in layer}:
-        sizes = [getattr(kind, name) for name in kind.__dataclass_fields__]
+        sizes = [getattr(kind, name) for name in kind.__struct_fields__]
         assert all(size is None or isinstance(size, str) or size >= 0 for size in sizes)
