@@ -121,7 +121,7 @@ def test_a_refused_model_is_asked_again(
     refusals = iter([RateLimitedError("wait"), RateLimitedError("wait")])
     hub["busy"] = lambda: next(refusals, None)
     times = []
-    monkeypatch.setattr(Open, "refused", lambda self, *, times: record(times))
+    monkeypatch.setattr(auditing.Turnstile, "refused", lambda self, *, times: record(times))
 
     def record(number: int) -> bool:
         times.append(number)
