@@ -140,6 +140,8 @@ class Keywords(TypedDict, total=False):
     source: SourceChoice
     recorded: str | PathLike[str] | None
     rules: bool
+    variant: str | None
+    subfolder: str | None
     tp: int
     pp: int
     ep: int
@@ -181,6 +183,12 @@ class TrainKeywords(TypedDict, total=False):
     compile: bool | None
     optimizer_in_backward: bool | None
     activation_offload: bool | None
+    packed: bool | None
+    reference_model: bool | None
+    completion_len: int | None
+    generations: int | None
+    vllm_gpu_memory_utilization: float | None
+    vllm_sleep: bool
     tp: int
     pp: int
     dp: int | None
@@ -219,10 +227,19 @@ def audit(models: Iterable[str], **options: Unpack[Keywords]) -> Iterator[Estima
     endless, and the iterator may be left at any row. A used up quota of the Hub is waited out.
     Raises UsageError for options that fit no model.
     """
-    from hfmem import auditing
+    from collections.abc import Sized
 
+    from hfmem import auditing
+    from hfmem.errors import UsageError
+
+    if isinstance(models, str):
+        raise UsageError(
+            f"audit() was given the single name {models!r:.120}.",
+            hint="Give it a list of names, or call hfmem.estimate.",
+        )
     items = (auditing.ListItem(model=model) for model in models)
-    return auditing.audit(items, auditing.options_of(**options))
+    expected = len(models) if isinstance(models, Sized) else None
+    return auditing.audit(items, auditing.options_of(**options), expected=expected)
 
 
 def train(model: str, **options: Unpack[TrainKeywords]) -> Plan:

@@ -19,12 +19,10 @@ from hfmem.gpu import GpuGroup
 from hfmem.hardware.catalogue import COMMON, find, parse_gpu
 from hfmem.hardware.fit import Fit, advised, judge
 from hfmem.hardware.ladder import ladder
-from hfmem.hardware.smallest import on_group
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.precision import Rung
 from hfmem.memory.quantize import scheme
-from hfmem.memory.rules import Facts, Rule, rules
 from hfmem.memory.term import Term
 from hfmem.memory.workload import Workload
 from hfmem.model.config import read
@@ -35,6 +33,7 @@ from hfmem.runtimes import ALL, RUNTIMES, Runtime, check_version
 if TYPE_CHECKING:
     from hfmem.comparison import Compared
     from hfmem.hardware.throughput import Throughput
+    from hfmem.memory.rules import Rule
 
 
 class Download(Struct, frozen=True, kw_only=True):
@@ -210,15 +209,7 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
             judge(group, model=model, workload=workload, runtime=runtime)
             for group in (cards if known and not groups else ())
         ),
-        precision=ladder(
-            model,
-            unquantized,
-            cards=cards,
-            on=lambda group: on_group(group, model=model, workload=plain, runtime=runtime),
-            runtime=runtime.name,
-        )
-        if known and runtime.ladder
-        else (),
+        precision=ladder(model, unquantized, workload=plain, runtime=runtime) if known else (),
         runtimes=_compared(model, common, groups) if asked.every else (),
         rules=_rules(model, memory, workload) if asked.rules else (),
         download=_download(snapshot, model),
@@ -284,6 +275,8 @@ def _rules(model: Model, memory: MemoryEstimate, workload: Workload) -> tuple[Ru
     parameters = model.parameters.total if model.parameters else None
     if parameters is None or decoder.hidden_size is None or memory.unknown:
         return ()
+    from hfmem.memory.rules import Facts, rules
+
     return rules(
         Facts(
             parameters=parameters,

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from hfmem.answer import Estimate, Failure, Question, answer, failure, question
+from hfmem.checkpoint.loaders import pick_of
 from hfmem.errors import HfmemError, InternalError, RateLimitedError
 from hfmem.flags import flags_of
 from hfmem.memory.workload import Workload, workload
@@ -74,11 +75,19 @@ def run(items: Iterable[ListItem | Failure], options: Options) -> Iterator[Answe
 
 
 def audit(
-    items: Iterable[ListItem | Failure], options: Options, *, announce: Announce = quietly
+    items: Iterable[ListItem | Failure],
+    options: Options,
+    *,
+    announce: Announce = quietly,
+    expected: int | None = None,
 ) -> Iterator[Answer]:
-    """As ``run``, for a list of any length: a used up quota of the Hub is waited out."""
+    """As ``run``, for a list of any length: a used up quota of the Hub is waited out.
+
+    ``expected`` is how many items there are, where that is known: few of them are asked for their
+    lists of files, many are spared it (``hfmem.source.routes``).
+    """
     asked, access = _prepared(options, waits_for_quota=True)
-    return _ordered(items, asked, access, turnstile=_turnstile(options, announce))
+    return _ordered(items, asked, access, turnstile=_turnstile(options, announce, expected))
 
 
 def completed(
@@ -86,13 +95,15 @@ def completed(
     options: Options,
     *,
     announce: Announce = quietly,
+    expected: int | None = None,
 ) -> Iterator[tuple[int, Answer]]:
     """As ``audit``, each answer as soon as it is there, with the number that its item came with.
 
     A slow model holds up nothing but itself. Raises UsageError before the first item.
     """
     asked, access = _prepared(options, waits_for_quota=True)
-    return _as_they_come(items, asked, access, turnstile=_turnstile(options, announce))
+    turnstile = _turnstile(options, announce, expected)
+    return _as_they_come(items, asked, access, turnstile=turnstile)
 
 
 def one(model: str, options: Options) -> Estimate:
@@ -145,11 +156,17 @@ def _prepared(options: Options, *, waits_for_quota: bool = False) -> tuple[Quest
             token=options.token,
             offline=options.offline,
             waits_for_quota=waits_for_quota,
+            pick=pick_of(
+                options.workload.runtime,
+                variant=options.workload.flags.choice("variant"),
+                subfolder=options.workload.flags.choice("subfolder"),
+                quantized=options.workload.quantize is not None,
+            ),
         ),
     )
 
 
-def _turnstile(options: Options, announce: Announce) -> Turnstile:
+def _turnstile(options: Options, announce: Announce, models: int | None) -> Turnstile:
     @lru_cache(maxsize=1)
     def quotas() -> Mapping[str, Quota]:
         if options.offline or options.source == "recorded":
@@ -158,7 +175,7 @@ def _turnstile(options: Options, announce: Announce) -> Turnstile:
 
         return hub.quotas(options.token)
 
-    return Turnstile(quotas=quotas, announce=announce)
+    return Turnstile(quotas=quotas, announce=announce, models=models)
 
 
 def _ordered(
@@ -247,13 +264,12 @@ def _one(
 def _patiently(model: str, asked: Question, access: Access, turnstile: Turnstile) -> Estimate:
     """Answer one of very many models. Raises HfmemError, for a bug too: the others go on."""
     refusals = 0
-    while turnstile.enter():
+    while route := turnstile.enter(again=refusals > 0):
         try:
-            return answer(find(model, access), asked)
-        except RateLimitedError:
+            return answer(find(model, replace(access, route=route)), asked)
+        except RateLimitedError as error:
             refusals += 1
-            if not turnstile.refused(times=refusals):
-                raise
+            refusal = error
         except HfmemError:
             raise
         except Exception as error:
@@ -265,5 +281,7 @@ def _patiently(model: str, asked: Question, access: Access, turnstile: Turnstile
                 hint="Please report it with the traceback that HF_DEBUG=1 shows.",
             ) from error
         finally:
-            turnstile.leave()
+            turnstile.leave(route)
+        if not turnstile.refused(times=refusals):
+            raise refusal
     raise RateLimitedError("The run was stopped.", hint="Start it again with --resume.")

@@ -6,6 +6,7 @@ what it does is the engine's business (``hfmem.runtimes``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Literal
@@ -16,9 +17,10 @@ from hfmem.errors import UsageError
 from hfmem.units import parse_size
 
 Value = int | Fraction | bool | str
-FlagType = Literal["whole", "share", "gib", "size", "switch", "choice"]
+FlagType = Literal["whole", "share", "gib", "size", "switch", "choice", "name"]
 """``whole``: a whole number. ``share``: a decimal fraction. ``gib``: a decimal number of GiB, kept
-in bytes. ``size``: bytes, or a size such as 8GiB. ``switch``: present or absent."""
+in bytes. ``size``: bytes, or a size such as 8GiB. ``switch``: present or absent. ``name``: a file's
+or a folder's, with nothing in it that leaves the repository."""
 
 
 class Flag(Struct, frozen=True, kw_only=True):
@@ -57,6 +59,8 @@ class Flag(Struct, frozen=True, kw_only=True):
                 return given if isinstance(given, bool) else None
             case "choice":
                 return text if text in self.choices else None
+            case "name":
+                return text if len(text) <= 200 and _NAME.fullmatch(text) else None
             case "size":
                 return parse_size(text if text[-1:].isalpha() else f"{text}B") or None
             case "whole":
@@ -77,6 +81,8 @@ class Flag(Struct, frozen=True, kw_only=True):
                 return "without a value (in Python: True or False)"
             case "choice":
                 return f"one of: {', '.join(self.choices)}"
+            case "name":
+                return "a name of letters, digits, dots, dashes and underscores"
             case "size":
                 return "a number of bytes, or a size such as 8GiB"
             case "whole":
@@ -85,6 +91,9 @@ class Flag(Struct, frozen=True, kw_only=True):
                 return "a decimal fraction above 0 and up to 1, such as 0.92"
             case "gib":
                 return "a number of GiB, such as 8 or 1.5"
+
+
+_NAME = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)*", re.ASCII)
 
 
 def _decimal(text: str) -> Fraction | None:
@@ -438,7 +447,23 @@ _MLX = (
         runtimes=("mlx",),
     ),
 )
-FLAGS: tuple[Flag, ...] = (*_DISTRIBUTED, *_VLLM, *_LLAMA_CPP, *_SGLANG, *_MLX)
+_TRANSFORMERS = (
+    Flag(
+        name="variant",
+        spellings=("--variant",),
+        type="name",
+        help="The copy of the weights to load: fp16 for model.fp16.safetensors.",
+        runtimes=("transformers",),
+    ),
+    Flag(
+        name="subfolder",
+        spellings=("--subfolder",),
+        type="name",
+        help="The folder of the repository that holds the model: text_encoder_2.",
+        runtimes=("transformers",),
+    ),
+)
+FLAGS: tuple[Flag, ...] = (*_TRANSFORMERS, *_DISTRIBUTED, *_VLLM, *_LLAMA_CPP, *_SGLANG, *_MLX)
 """Every engine's flags; a row names the runtimes that take it."""
 
 

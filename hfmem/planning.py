@@ -22,6 +22,7 @@ from hfmem.memory.training_run import (
     Objective,
     Offload,
     Precision,
+    Rollout,
     TrainingRun,
     checked,
 )
@@ -58,6 +59,14 @@ class TrainingFlags(Struct, frozen=True, kw_only=True):
     """Norms, rotary embedding and gated activations are fused."""
     optimizer_in_backward: bool | None = None
     activation_offload: bool | None = None
+    packed: bool | None = None
+    reference_model: bool | None = None
+    """Hold a frozen reference model; None is what the objective needs."""
+    completion_len: int | None = None
+    generations: int | None = None
+    vllm_gpu_memory_utilization: float | None = None
+    """Share of the card that a colocated vLLM generates in."""
+    vllm_sleep: bool = False
     tp: int = 1
     pp: int = 1
     dp: int | None = None
@@ -82,7 +91,7 @@ def asked_of(flags: TrainingFlags) -> TrainingQuestion:
 
 def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
     """A recipe's run, or the plain one, with what was said over it."""
-    base = _plain(flags.method) if chosen is None else chosen.run(flags.method)
+    base = _plain(flags) if chosen is None else chosen.run(flags.method)
     optimizer = known_optimizer(flags.optimizer or base.optimizer).name
     if flags.quantize is not None and flags.method != "qlora":
         raise UsageError(
@@ -108,6 +117,11 @@ def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
         grad_accum=flags.grad_accum if flags.grad_accum is not None else base.grad_accum,
         optimizer=optimizer,
         precision=flags.precision or base.precision,
+        frozen_fp32=base.frozen_fp32 and flags.precision is None,
+        kbit_fp32=base.kbit_fp32 and not (base.frozen_fp32 and flags.precision is not None),
+        packed=base.packed if flags.packed is None else flags.packed,
+        reference=flags.reference_model,
+        rollout=_rollout(flags, base.rollout),
         attention=flags.attention or base.attention,
         lora=_lora(flags, base.lora),
         quantize=quantize,
@@ -132,6 +146,16 @@ def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
             fsdp=fsdp,
             offload=flags.offload,
         ),
+    )
+
+
+def _rollout(flags: TrainingFlags, base: Rollout) -> Rollout:
+    return replace(
+        base,
+        completion=_or(flags.completion_len, base.completion),
+        generations=base.generations if flags.generations is None else flags.generations,
+        vllm_share=flags.vllm_gpu_memory_utilization,
+        vllm_sleeps=flags.vllm_sleep,
     )
 
 
@@ -175,6 +199,12 @@ def flags_of(options: TrainKeywords) -> TrainingFlags:
         compile=options.get("compile"),
         optimizer_in_backward=options.get("optimizer_in_backward"),
         activation_offload=options.get("activation_offload"),
+        packed=options.get("packed"),
+        reference_model=options.get("reference_model"),
+        completion_len=options.get("completion_len"),
+        generations=options.get("generations"),
+        vllm_gpu_memory_utilization=options.get("vllm_gpu_memory_utilization"),
+        vllm_sleep=options.get("vllm_sleep", False),
         tp=options.get("tp", 1),
         pp=options.get("pp", 1),
         dp=options.get("dp"),
@@ -212,10 +242,22 @@ def policy(switch: bool | None, named: Checkpointing | None) -> Checkpointing | 
     return "full" if switch else "none"
 
 
-def _plain(method: Method) -> TrainingRun:
-    """A run without a recipe; preparing for k-bit training turns checkpointing on (peft 0.21
-    utils/other.py: prepare_model_for_kbit_training)."""
-    return TrainingRun(method=method, checkpointing="full" if method == "qlora" else "none")
+def _plain(flags: TrainingFlags) -> TrainingRun:
+    """A run without a recipe.
+
+    Preparing for k-bit training turns checkpointing on (peft 0.21 utils/other.py:
+    prepare_model_for_kbit_training). Preferences and rewards are trained on as TRL 1.16 does: the
+    head in tiles, and in GRPO a group of completions at once.
+    """
+    groups = flags.objective == "grpo" and flags.grad_accum is None
+    tiled = flags.objective in ("dpo", "grpo")
+    return TrainingRun(
+        method=flags.method,
+        checkpointing="full" if flags.method == "qlora" else "none",
+        micro_batch=(flags.generations or Rollout().generations) if groups else 1,
+        loss="chunked" if tiled else "standard",
+        tiled_head=tiled,
+    )
 
 
 def _or(said: int | None, default: int | None) -> int | None:

@@ -17,35 +17,40 @@ class Recipe(Struct, frozen=True, kw_only=True):
     full: TrainingRun
     adapted: TrainingRun
     """Of LoRA and QLoRA; the method itself is the question's."""
+    quantized: TrainingRun | None = None
+    """Of QLoRA, where it is not what LoRA is."""
     source: str
 
     def run(self, method: Method) -> TrainingRun:
         """The defaults for a method."""
-        return replace(self.full if method == "full" else self.adapted, method=method)
+        adapted = self.adapted
+        if method == "qlora" and self.quantized is not None:
+            adapted = self.quantized
+        return replace(self.full if method == "full" else adapted, method=method)
 
 
 _QUERY_AND_VALUE = ("q_proj", "v_proj")
 _TORCHTUNE_TARGETS = ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
+_TRL = TrainingRun(
+    checkpointing="full", micro_batch=8, seq_len=1024, loss="chunked", tiled_head=True
+)
+
 RECIPES: tuple[Recipe, ...] = (
     Recipe(
         name="trl",
-        full=TrainingRun(
-            precision="bf16", checkpointing="full", micro_batch=8, seq_len=1024, loss="chunked"
-        ),
-        adapted=TrainingRun(
-            precision="bf16-mixed",
-            checkpointing="full",
-            micro_batch=8,
-            seq_len=1024,
-            loss="chunked",
-            kbit_fp32=False,
+        full=_TRL,
+        adapted=replace(_TRL, frozen_fp32=True, lora=LoraSpec(rank=8, targets=_QUERY_AND_VALUE)),
+        quantized=replace(
+            _TRL,
+            frozen_fp32=True,
+            adapter_fp32=False,
             lora=LoraSpec(rank=8, targets=_QUERY_AND_VALUE),
         ),
-        source="trl 1.16 trainer/sft_config.py, base_config.py, sft_trainer.py (the checkpoint's "
-        "own type under bf16 autocast, checkpointing, 1,024 tokens, add_fused_lm_head in chunks); "
-        "transformers 5.23 training_args.py (batch 8, adamw_torch_fused); peft 0.21 (rank 8, query "
-        "and value)",
+        source="trl 1.16 trainer/utils.py: create_model_from_path (fp32 where no dtype is given), "
+        "add_fused_lm_head; base_config.py (bf16 autocast, checkpointing); sft_config.py (1,024 "
+        "tokens); sft_trainer.py (adapters over quantized weights are cast to bf16); transformers "
+        "5.23 training_args.py (batch 8, adamw_torch_fused); peft 0.21 (rank 8, query and value)",
     ),
     Recipe(
         name="torchtune",

@@ -89,6 +89,11 @@ def question(
 ) -> TrainingQuestion:
     """Resolve the names of a question. Raises UsageError for a GPU that is unknown."""
     groups = tuple(group for name in gpus for group in _groups(name))
+    if run.rollout.vllm_share is not None and not groups:
+        raise UsageError(
+            "vLLM takes a share of a card, and no card was named.",
+            hint="Name it: --gpu h100.",
+        )
     asked = TrainingQuestion(run=run, recipe=recipe, groups=groups, dp_given=dp_given, rules=rules)
     for group in groups:
         spread(asked, group)
@@ -116,14 +121,20 @@ def spread(asked: TrainingQuestion, group: GpuGroup) -> TrainingRun:
                 f"{group.count} GPUs.",
                 hint=f"Say --gpu {group.gpu.id}:{layout.gpus}, or leave --dp out.",
             )
-        return asked.run
+        return _on_card(asked.run, group)
     each = layout.tp * layout.pp
     if group.count % each:
         raise UsageError(
             f"{group.count} GPUs cannot hold tp × pp = {each} whole times.",
             hint=f"Say --gpu {group.gpu.id}:{each} or a multiple of it.",
         )
-    return replace(asked.run, parallel=replace(layout, dp=group.count // each))
+    run = replace(asked.run, parallel=replace(layout, dp=group.count // each))
+    return _on_card(run, group)
+
+
+def _on_card(run: TrainingRun, group: GpuGroup) -> TrainingRun:
+    """The run with what a share of the card is of."""
+    return replace(run, rollout=replace(run.rollout, card_bytes=group.gpu.usable_bytes))
 
 
 def plan(snapshot: Snapshot, asked: TrainingQuestion) -> Plan:

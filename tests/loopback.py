@@ -117,8 +117,8 @@ class LoopbackHub(Struct):
 
     def _hub(self, request: Request) -> Reply:
         path, _, query = request.path.partition("?")
-        if match := re.fullmatch(r"/api/resolve-cache/([^/]+/[^/]+)/(.+)", path):
-            return self._content(request, match[1], unquote(match[2]))
+        if match := re.fullmatch(r"/api/resolve-cache/models/([^/]+/[^/]+)/([^/]+)/(.+)", path):
+            return self._kept(request, match[1], match[2], unquote(match[3]))
         if match := re.fullmatch(r"/api/models/([^/]+(?:/[^/]+)?)/(revision|tree)/([^/]+)", path):
             return self._about(request, match, parse_qs(query))
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/safetensors-metadata/.+", path):
@@ -205,12 +205,24 @@ class LoopbackHub(Struct):
         content = repository.files.get(unquote(file))
         if content is None:
             return refuse(404, code="EntryNotFound")
-        target = f"{quote(name)}/{file}"
-        place = f"/api/resolve-cache/{target}"
+        place = f"/api/resolve-cache/models/{quote(name)}/{repository.commit}/{file}"
         if isinstance(content, Sparse):
-            place = f"{self.cdn}/{target}"
-        headers = {"Location": place, "X-Repo-Commit": repository.commit}
+            place = f"{self.cdn}/{quote(name)}/{file}"
+        headers = {
+            "Location": place,
+            "X-Repo-Commit": repository.commit,
+            "X-Linked-Size": str(size_of(content)),
+            "X-Linked-ETag": f'"{"b" * 64}"',
+        }
         return Reply(status=302, body=b"Found", headers=headers)
+
+    def _kept(self, request: Request, name: str, commit: str, file: str) -> Reply:
+        if refusal := self._refusal(request, name, content=True):
+            return refusal
+        repository = self.repositories[name]
+        if commit != repository.commit or isinstance(repository.files.get(file), Sparse | None):
+            return refuse(404, code="EntryNotFound")
+        return self._content(request, name, file)
 
     def _cdn(self, request: Request) -> Reply:
         owner, name, file = urlsplit(request.path).path[1:].split("/", 2)

@@ -25,11 +25,6 @@ def test_the_ladder_does_not_depend_on_the_scheme_that_was_asked(scheme: str) ->
     assert asked == plain
 
 
-@pytest.mark.parametrize("runtime", ["llama.cpp", "ollama", "mlx"])
-def test_no_ladder_of_schemes_that_the_engine_does_not_load(runtime: str) -> None:
-    assert ladder(runtime=runtime) == {}
-
-
 def test_mlx_refuses_what_it_cannot_load() -> None:
     with pytest.raises(hfmem.UsageError, match="nf4"):
         hfmem.estimate(QWEN, runtime="mlx", quantize="nf4", source="recorded")

@@ -44,7 +44,7 @@ def hub(facts: Snapshot, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
     monkeypatch.setattr(auditing, "find", find)
     monkeypatch.delenv("HF_DEBUG", raising=False)
     # No quota is asked for, so that huggingface_hub stays out.
-    monkeypatch.setattr(auditing, "_turnstile", lambda options, announce: lets_everybody_through())
+    monkeypatch.setattr(auditing, "_turnstile", lambda *_: lets_everybody_through())
     return does
 
 

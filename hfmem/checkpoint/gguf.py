@@ -10,7 +10,6 @@ from hfmem.errors import MalformedHeaderError
 
 __all__ = [
     "FIRST_BYTES",
-    "GGUF_DOCUMENT",
     "HEADER_CAP",
     "GgufHeader",
     "GgufParser",
@@ -18,9 +17,6 @@ __all__ = [
     "parse_header",
     "read_header",
 ]
-
-GGUF_DOCUMENT: Final = "gguf"
-"""The name under which a snapshot's documents hold the keys of a GGUF file."""
 
 FIRST_BYTES: Final = 2**20
 HEADER_CAP: Final = 64 * 2**20

@@ -3,20 +3,20 @@ weights.
 
 The order is that of transformers 5.23.0 (modeling_utils.py: ``_get_resolved_checkpoint_files``):
 ``transformers_weights`` of the configuration, model.safetensors, its shards, pytorch_model.bin, its
-shards. vLLM takes ``consolidated*.safetensors`` before them where a repository has it. Shards are
-known by their names, so that the index, which is megabytes for a large model, is read only where
-the names leave a doubt.
+shards. What another runtime takes before them is data of ``loaders.py``. Shards are known by their
+names, so that the index, which is megabytes for a large model, is read only where the names leave a
+doubt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 from msgspec import Struct
 
-from hfmem.checkpoint.gguf_files import choose_gguf
+from hfmem.checkpoint.loaders import DEFAULT, TRANSFORMERS, Pick
 from hfmem.checkpoint.snapshot import Note, RepoFile
+from hfmem.checkpoint.variants import is_variant, no_variant
 from hfmem.checkpoint.weight_sets import (
     Alternative,
     Component,
@@ -28,7 +28,7 @@ from hfmem.checkpoint.weight_sets import (
 )
 from hfmem.errors import NoWeightsError
 
-__all__ = ["PROCESSOR_DOCUMENTS", "SMALL_DOCUMENTS", "Loader", "WeightSet", "weight_files"]
+__all__ = ["PROCESSOR_DOCUMENTS", "SMALL_DOCUMENTS", "WeightSet", "weight_files"]
 
 SMALL_DOCUMENTS = (
     "quantize_config.json",
@@ -51,8 +51,6 @@ PROCESSOR_DOCUMENTS = (
 )
 """Files that decide how many tokens a picture, a film or a sound becomes."""
 
-Loader = Literal["transformers", "vllm"]
-
 # What the libraries call their weights, in the order in which they are looked for.
 _STEMS: tuple[str, ...] = (
     "model",
@@ -64,7 +62,7 @@ _STEMS: tuple[str, ...] = (
 # What PEFT and diffusers call an adapter.
 _ADAPTER_STEMS = ("adapter_model", "pytorch_lora_weights")
 _CONSOLIDATED = "consolidated"
-_FORMATS: tuple[WeightFormat, ...] = ("safetensors", "torch")
+_TENSOR_FORMATS: tuple[WeightFormat, ...] = ("safetensors", "torch")
 _OTHER_FORMATS: tuple[WeightFormat, ...] = ("onnx", "other")
 
 
@@ -74,32 +72,35 @@ def weight_files(
     config: Mapping[str, object] | None = None,
     documents: Mapping[str, Mapping[str, object]] | None = None,
     index_names: Mapping[str, Sequence[str]] | None = None,
-    loader: Loader = "transformers",
-    variant: str | None = None,
+    pick: Pick = DEFAULT,
     quantization: str | None = None,
 ) -> WeightSet | None:
-    """The weight files that ``loader`` reads; None for a listing without any weights.
+    """The weight files that a runtime reads; None for a listing without any weights.
 
     ``documents`` are those of SMALL_DOCUMENTS that were read, ``index_names`` the files that an
-    index named (see ``WeightSet.index``), ``variant`` is ``fp16`` for ``model.fp16.safetensors``,
-    ``quantization`` picks from a GGUF repository. Raises NoWeightsError where there are weights,
-    but none that are whole or named as a model's.
+    index named (see ``WeightSet.index``), ``pick`` is the runtime's preference and the variant
+    (``files`` are those of its subfolder), ``quantization`` picks from a GGUF repository. Raises
+    NoWeightsError where there are weights, but none that are whole or named as a model's, and for
+    a variant that is not there.
     """
     sets = weight_sets(files)
     names = _Names(listing={file.name: file for file in files}, indexes=index_names or {})
     if quantization is not None:
         chosen = _gguf(sets, quantization)
     else:
+        first = (_gguf(sets, None) if pick.loader.gguf_first else None) or _explicit(names, config)
         chosen = (
-            _explicit(names, config)
-            or _pipeline(names, sets, documents=documents or {}, variant=variant)
-            or _model(names, sets, folder="", loader=loader, variant=variant)
+            first
+            or _pipeline(names, sets, documents=documents or {}, variant=pick.variant)
+            or _model(names, sets, folder="", pick=pick)
             or _parts(names, sets)
             or _adapter(sets)
             or _only_file(sets)
             or _gguf(sets, None)
             or _foreign(sets)
         )
+        if pick.variant is not None and not is_variant(chosen, pick.variant):
+            raise no_variant(sets, pick.variant, stems=_STEMS)
     if chosen is None:
         if sets:
             raise _no_model(sets)
@@ -154,16 +155,14 @@ def _model(
     sets: Sequence[FileSet],
     *,
     folder: str,
-    loader: Loader = "transformers",
-    variant: str | None = None,
+    pick: Pick = DEFAULT,
 ) -> WeightSet | None:
     """The weights of one folder, by the names that libraries give them."""
     here = [found for found in sets if found.folder == folder]
-    stems = [f"{stem}.{variant}" for stem in _STEMS] if variant else []
-    stems += _STEMS
-    stems.insert(0 if loader == "vllm" and not folder else len(stems), _CONSOLIDATED)
+    stems = [f"{stem}.{pick.variant}" for stem in _STEMS] if pick.variant else []
+    stems = [*(() if folder else pick.loader.names), *stems, *_STEMS, _CONSOLIDATED]
     indexed = any(found.format == "safetensors" for found in here)
-    for form in _FORMATS:
+    for form in _TENSOR_FORMATS:
         for stem in stems:
             named = [found for found in here if found.stem == stem and found.format == form]
             whole = [found for found in named if found.complete]
@@ -214,7 +213,7 @@ def _pipeline(
         ]
     components: list[Component] = []
     for folder in folders:
-        found = _model(names, sets, folder=folder, variant=variant)
+        found = _model(names, sets, folder=folder, pick=Pick(loader=TRANSFORMERS, variant=variant))
         found = found or _only_file([one for one in sets if one.folder == folder])
         if found is None:
             continue
@@ -255,7 +254,7 @@ def _is_module(folder: str) -> bool:
 
 
 def _adapter(sets: Sequence[FileSet]) -> WeightSet | None:
-    for form in _FORMATS:
+    for form in _TENSOR_FORMATS:
         for found in sets:
             if not found.folder and found.stem in _ADAPTER_STEMS and found.format == form:
                 return WeightSet(components=(_component(found),), is_adapter=True)
@@ -264,7 +263,7 @@ def _adapter(sets: Sequence[FileSet]) -> WeightSet | None:
 
 def _only_file(sets: Sequence[FileSet]) -> WeightSet | None:
     """One complete set under a name that no library uses: it can only be the model."""
-    for form in _FORMATS:
+    for form in _TENSOR_FORMATS:
         here = [found for found in sets if found.format == form and found.complete]
         if not here:
             continue
@@ -286,7 +285,12 @@ def _depth(found: FileSet) -> int:
 
 
 def _gguf(sets: Sequence[FileSet], quantization: str | None) -> WeightSet | None:
-    chosen = choose_gguf([found for found in sets if found.format == "gguf"], quantization)
+    offered = [found for found in sets if found.format == "gguf"]
+    if not offered:
+        return None
+    from hfmem.checkpoint.gguf_files import choose_gguf
+
+    chosen = choose_gguf(offered, quantization)
     if chosen is None:
         return None
     found, notes = chosen

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
 from hfmem.checkpoint.tensor import TensorRun
 
 SourceName = Literal["hub", "cache", "bundled", "recorded", "local"]
+GGUF_DOCUMENT: Final = "gguf"
+"""The name under which a snapshot's documents hold the keys of a GGUF file."""
 
 
 class Note(Struct, frozen=True, kw_only=True):

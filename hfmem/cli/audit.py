@@ -110,7 +110,7 @@ def audit_list(
         partial=partial_of(delivery.target) if resume and delivery.target else None,
     )
     if delivery.format == "jsonl" and delivery.target is None and earlier is None:
-        answers = auditing.audit(items, asked, announce=announce)
+        answers = auditing.audit(items, asked, announce=announce, expected=len(items))
         return deliver(answers, delivery, workload=workload, expected=len(items))
     plan = Plan(delivery=delivery, resume=resume, baseline=earlier, query=query)
     return run_audit(items, asked, plan)

@@ -140,6 +140,7 @@ def _fill(journal: Journal, items: Items, asked: Options, plan: Plan) -> None:
             pending,
             asked,
             announce=announce,
+            expected=len(missing),
         )
         for number, answer in answers:
             journal.add(number, _line(answer, plan.delivery.format))

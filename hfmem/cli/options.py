@@ -313,7 +313,10 @@ Version = Annotated[
 ]
 
 
-_ENGINE_METAVARS = {"whole": "N", "share": "F", "gib": "GIB", "size": "SIZE", "choice": "NAME"}
+_ENGINE_METAVARS = {
+    **{"whole": "N", "share": "F", "gib": "GIB", "size": "SIZE"},
+    **{"choice": "NAME", "name": "NAME"},
+}
 
 
 def with_engine_flags(command: Callable[..., int]) -> Callable[..., int]:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import assert_never
 
 from msgspec import Struct
 
 from hfmem.answer import Failure
 from hfmem.cli.delivery import choose_format
 from hfmem.cli.errors import complain, remark
-from hfmem.cli.output import check_target, screen_of_stdout, to_file, to_stdout
-from hfmem.cli.verdict import EXCEEDED, FITS, UNANSWERED
+from hfmem.cli.output import check_target, progress, screen_of_stdout, to_file, to_stdout
+from hfmem.cli.verdict import EXCEEDED, FITS, INTERRUPTED, UNANSWERED
 from hfmem.errors import UsageError
 from hfmem.memory.training_run import TrainingRun
 from hfmem.report.formats import Format
 from hfmem.report.screen import Screen
 from hfmem.training import Plan
 from hfmem.units import parse_size
-
-_FORMATS = ("table", "json", "jsonl")
 
 
 class TrainingDelivery(Struct, frozen=True, kw_only=True):
@@ -29,6 +28,8 @@ class TrainingDelivery(Struct, frozen=True, kw_only=True):
     target: Path | None
     explain: bool
     fail_over: int | None
+    single: bool
+    """One model was asked for: its answer is no row of a table."""
 
     @classmethod
     def of(
@@ -39,14 +40,19 @@ class TrainingDelivery(Struct, frozen=True, kw_only=True):
         output: str | None,
         explain: bool,
         fail_over: str | None,
+        single: bool,
     ) -> TrainingDelivery:
         """What the options say. Raises UsageError where they contradict each other."""
         target = None if output in (None, "-") else Path(str(output)).expanduser()
         chosen = choose_format(format=format, json=json, target=target)
-        if chosen not in _FORMATS:
+        if chosen == "parquet":
             raise UsageError(
-                f"train does not answer in {chosen}.",
-                hint=f"Choose one of: {', '.join(_FORMATS)}.",
+                "train does not write Parquet.", hint="Choose csv, json, jsonl, markdown or html."
+            )
+        if explain and chosen == "csv":
+            raise UsageError(
+                "--explain has no place in CSV.",
+                hint="Choose table, markdown, html or json; json explains every number anyway.",
             )
         if target is not None:
             check_target(target)
@@ -55,6 +61,7 @@ class TrainingDelivery(Struct, frozen=True, kw_only=True):
             target=target,
             explain=explain,
             fail_over=None if fail_over is None else parse_size(fail_over),
+            single=single,
         )
 
 
@@ -77,24 +84,43 @@ def verdict(answer: Plan | Failure, limit: int | None) -> int:
 
 
 def deliver(
-    answers: Iterable[Plan | Failure], delivery: TrainingDelivery, *, run: TrainingRun
+    answers: Iterable[Plan | Failure],
+    delivery: TrainingDelivery,
+    *,
+    run: TrainingRun,
+    expected: int,
 ) -> int:
-    """Print or write every plan and return the exit code."""
-    kept = tuple(answers)
-    code = max((verdict(answer, delivery.fail_over) for answer in kept), default=FITS)
-    for answer in kept:
-        if isinstance(answer, Failure):
-            named = "" if answer.model in answer.message else f"{answer.model}: "
-            complain(f"{named}{answer.message}", hint=answer.hint)
-        elif delivery.fail_over is not None and answer.memory.whole.bytes > delivery.fail_over:
-            over = answer.memory.whole.bytes - delivery.fail_over
-            remark(f"over the limit: {answer.model.name}, {over:,} bytes too many")
-    text = _text(kept, delivery, run)
+    """Print or write every plan and return the exit code; an interrupt keeps what is done."""
+    streams = delivery.format == "jsonl" and delivery.target is None
+    code, kept = FITS, list[Plan | Failure]()
+    try:
+        for answer in progress(answers, expected=expected, quiet=streams):
+            code = max(code, verdict(answer, delivery.fail_over))
+            _comment(answer, delivery)
+            if streams:
+                to_stdout(_text((answer,), delivery, run))
+            else:
+                kept.append(answer)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if streams or (code == INTERRUPTED and not kept):
+        return code
+    text = _text(tuple(kept), delivery, run)
     if delivery.target is None:
         to_stdout(text)
     elif text:
         to_file(delivery.target, text)
     return code
+
+
+def _comment(answer: Plan | Failure, delivery: TrainingDelivery) -> None:
+    """Complain of a failure, remark on a limit that is exceeded."""
+    if isinstance(answer, Failure):
+        named = "" if answer.model in answer.message else f"{answer.model}: "
+        complain(f"{named}{answer.message}", hint=answer.hint)
+    elif delivery.fail_over is not None and answer.memory.whole.bytes > delivery.fail_over:
+        over = answer.memory.whole.bytes - delivery.fail_over
+        remark(f"over the limit: {answer.model.name}, {over:,} bytes too many")
 
 
 def _text(kept: tuple[Plan | Failure, ...], delivery: TrainingDelivery, run: TrainingRun) -> str:
@@ -108,8 +134,22 @@ def _text(kept: tuple[Plan | Failure, ...], delivery: TrainingDelivery, run: Tra
             from hfmem.report import training_json
 
             return "".join(f"{training_json.line(answer)}\n" for answer in kept)
-        case _:
+        case "csv":
+            from hfmem.report import training_csv
+
+            return training_csv.document(kept)
+        case "markdown":
+            from hfmem.report import training_markdown
+
+            return training_markdown.document(kept, explain=delivery.explain)
+        case "html":
+            from hfmem.report import training_html
+
+            return training_html.document(kept, explain=delivery.explain)
+        case "table" | "parquet":
             return _table(kept, delivery)
+        case _:
+            assert_never(delivery.format)
 
 
 def _table(kept: tuple[Plan | Failure, ...], delivery: TrainingDelivery) -> str:
@@ -124,9 +164,9 @@ def _table(kept: tuple[Plan | Failure, ...], delivery: TrainingDelivery) -> str:
     if not plans:
         return ""
     blocks: list[RenderableType] = []
-    if len(kept) > 1:
+    if not delivery.single:
         blocks += [training.rows(kept), Text()]
-    if len(kept) == 1 or delivery.explain:
+    if delivery.single or delivery.explain:
         for plan in plans:
             blocks += [training.render(plan, screen, explained=delivery.explain), Text()]
     return draw(Group(*blocks[:-1]), screen)

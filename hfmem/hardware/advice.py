@@ -12,16 +12,13 @@ from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import MemoryEstimate
+from hfmem.memory.quantize.schemes import scheme
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes import Runtime
 
 Change = Literal["none", "ctx", "batch", "kv_dtype", "quantize", "gpus", "offload"]
 
-SCHEMES = ("fp8", "int8", "nf4", "gptq-4bit")
-"""From the mildest on; the first that fits is told."""
-MADE = ("gptq-4bit",)
-"""Of them, those that need a checkpoint made so."""
 COUNTS = (2, 4, 8, 16, 32, 64)
 NODE = 8
 """GPUs of a node: more are stages of a pipeline."""
@@ -75,7 +72,7 @@ def advise(
         if (found := _tried(change, label, changed, group, model=model, runtime=runtime))
     ]
     advice += _placed(asked, group, model=model, runtime=runtime)
-    advice += _first(_quantized(asked, model), group, model=model, runtime=runtime)
+    advice += _first(_quantized(asked, model, runtime), group, model=model, runtime=runtime)
     advice += _more_gpus(asked, group, model=model, runtime=runtime)
     return tuple(advice)
 
@@ -137,13 +134,14 @@ def _placed(asked: Workload, group: GpuGroup, *, model: Model, runtime: Runtime)
     ]
 
 
-def _quantized(asked: Workload, model: Model) -> Iterator[_Candidate]:
-    """Schemes for the weights; of a packed checkpoint only those that are checkpoints of their
-    own, because no loader quantizes what is quantized already."""
+def _quantized(asked: Workload, model: Model, runtime: Runtime) -> Iterator[_Candidate]:
+    """The engine's schemes for the weights, from the mildest on; of a packed checkpoint only those
+    that are checkpoints of their own, because no loader quantizes what is quantized already."""
     packed = any(run.packed and run.loaded for run in model.weights or ())
     if asked.quantize is None:
-        for name in MADE if packed else SCHEMES:
-            yield "quantize", f"weights in {name}", replace(asked, quantize=name)
+        for name in runtime.ladder:
+            if not packed or scheme(name, runtime=runtime.name).made:
+                yield "quantize", f"weights in {name}", replace(asked, quantize=name)
 
 
 def _first(

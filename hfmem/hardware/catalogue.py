@@ -49,7 +49,7 @@ _CURRENT_GENERATIONS = frozenset(
         *("M1", "M2", "M3", "M4", "M5"),
     }
 )
-CURRENT_WORDS = "cards from Ampere, CDNA3 and RDNA3 on; no laptops"
+CURRENT_WORDS = "the desktop and datacenter cards from Ampere, CDNA3 and RDNA3 on; for MLX of Macs"
 """Which cards ``current`` gives, in words."""
 
 MAX_COUNT = 4096

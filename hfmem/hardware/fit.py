@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.gpu import GpuGroup
-from hfmem.hardware.advice import Advice, Limits, advise
 from hfmem.hardware.smallest import fewest
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import PARTS, MemoryEstimate, Pool
-from hfmem.memory.offload import DeviceMap
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes import Runtime
+
+if TYPE_CHECKING:
+    from hfmem.hardware.advice import Advice
+    from hfmem.memory.offload import DeviceMap
 
 Verdict = Literal["fits", "tight", "offload", "no"]
 
@@ -33,13 +35,15 @@ class Fit(Struct, frozen=True, kw_only=True):
 
     group: GpuGroup
     verdict: Verdict | None
-    """None where the total is not known."""
+    """None where the total is not known; ``no`` where the engine would not start, known or not."""
     decided_by: str | None
-    """The part that takes the most: ``weights``, ``kv_cache``, ``activations`` or ``overhead``."""
+    """The part that takes the most: ``weights``, ``kv_cache``, ``activations`` or ``overhead``;
+    None where the engine would not start."""
     usable_bytes: int
     """Of the group: what the engine lets itself use, or all that other processes leave."""
     headroom_bytes: int | None
-    """Usable less needed, of the group; negative when it does not fit."""
+    """Usable less needed, of the group; negative when it does not fit, None where the engine would
+    not start."""
     per_gpu_bytes: int | None
     """Held on the most loaded GPU, with what lies outside of the engine's budget."""
     max_ctx: int | None
@@ -84,20 +88,21 @@ def judge(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtime
     estimate = runtime.estimate(model, asked, group)
     free = group.usable_bytes // group.count
     usable = free if estimate.budget_bytes is None else estimate.budget_bytes
-    if estimate.unknown:
+    refused = estimate.refusal is not None
+    if estimate.unknown or refused:
         return Fit(
             group=group,
-            verdict=None,
+            verdict="no" if refused else None,
             decided_by=None,
             usable_bytes=usable * group.count,
             headroom_bytes=None,
-            per_gpu_bytes=None,
-            max_ctx=None,
-            max_batch=None,
+            per_gpu_bytes=None if estimate.unknown else estimate.largest.memory.bytes,
+            max_ctx=0 if refused else None,
+            max_batch=0 if refused else None,
+            refusal=estimate.refusal,
         )
     ctx, batch = estimate.ctx, workload.batch
     peak = estimate.largest
-    starts = estimate.refusal is None
     verdict = _verdict(estimate, usable)
     return Fit(
         group=group,
@@ -120,23 +125,20 @@ def judge(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtime
             usable=usable,
             start=ctx,
             limit=max(1, (model.decoder.max_context or SEARCH_CTX) - workload.media_tokens),
-        )
-        if starts
-        else 0,
+        ),
         max_batch=_largest(
             lambda sequences: need(ctx, sequences), usable=usable, start=batch, limit=SEARCH_BATCH
-        )
-        if starts
-        else 0,
+        ),
         pool=estimate.pool,
-        refusal=estimate.refusal,
     )
 
 
 def advised(fit: Fit, *, model: Model, workload: Workload, runtime: Runtime) -> Fit:
     """The judgement with its advice."""
-    if fit.verdict is None:
+    if fit.per_gpu_bytes is None:
         return fit
+    from hfmem.hardware.advice import Limits, advise
+
     limits = Limits(fits=fit.fits, max_ctx=fit.max_ctx, max_batch=fit.max_batch)
     return replace(
         fit,
@@ -148,8 +150,6 @@ def advised(fit: Fit, *, model: Model, workload: Workload, runtime: Runtime) -> 
 def _verdict(estimate: MemoryEstimate, usable: int) -> Verdict:
     """Fits, tight, or what is left on the card when weights move to the host."""
     needed, offloaded = estimate.need_bytes, estimate.offloaded_bytes
-    if estimate.refusal is not None:
-        return "no"
     if needed * 100 <= usable * TIGHT_PERCENT:
         return "fits"
     if needed <= usable:

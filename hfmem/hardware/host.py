@@ -61,6 +61,8 @@ def host_part(
 ) -> Host | str:
     """Where the weights lie that the cards do not hold, or why their speed is not known."""
     gpu = fit.group.gpu
+    if fit.refusal is not None:
+        return f"{workload.runtime} would not start on {gpu.name}"
     if fit.verdict not in ("fits", "tight", "offload"):
         return f"it does not fit on {gpu.name}"
     if workload.flags.switch("no_kv_offload"):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from hfmem.dtypes import torch_name
-from hfmem.errors import UsageError
 from hfmem.gpu import Gpu
 from hfmem.hardware.catalogue import current
 from hfmem.hardware.smallest import Asked, smallest
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.precision import Rung
-from hfmem.memory.quantize import Kind, Matrix, Scheme, convert, matrices, scheme
+from hfmem.memory.quantize import Converted, Kind, Matrix, convert, matrices, scheme
 from hfmem.memory.quantize.schemes import refusal
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
@@ -69,26 +66,21 @@ def ladder(
 def _sizes(
     model: Model, published: int, *, logical: int, runtime: Runtime, cards: tuple[Gpu, ...]
 ) -> list[_Size]:
-    first = _Size(scheme="as published", device=published, file=published, cards=cards)
     if runtime.held is None:
-        plain = _Size(scheme="bf16", device=2 * logical, file=2 * logical, cards=cards)
-        return [first, plain, *_converted(model, runtime, cards)]
-    sizes = []
-    for name in runtime.ladder:
-        one = scheme(name, runtime=runtime.name)
-        try:
-            device, file = runtime.held(model, name)
-        except UsageError:
-            return [first]
-        sizes.append(_Size(scheme=name, device=device, file=file, cards=cards, note=_given(one)))
-    half = "f16" if model.dtype == "F16" else "bf16"
-    whole = 2 * logical
-    away = sizes[0].file - sizes[0].device
-    return [first, *sizes]
-
-
-def _given(one: Scheme) -> str:
-    return one.note
+        return [
+            _Size(scheme="as published", device=published, file=published, cards=cards),
+            _Size(scheme="bf16", device=2 * logical, file=2 * logical, cards=cards),
+            *_converted(model, runtime, cards),
+        ]
+    _, file = runtime.held(model, None)
+    sizes = [_Size(scheme="as published", device=published, file=file, cards=cards)]
+    if matrices(model) is None:
+        return sizes
+    for name in ("bf16", *runtime.ladder):
+        device, file = runtime.held(model, name)
+        note = "" if name == "bf16" else scheme(name, runtime=runtime.name).note
+        sizes.append(_Size(scheme=name, device=device, file=file, cards=cards, note=note))
+    return sizes
 
 
 def _converted(model: Model, runtime: Runtime, cards: tuple[Gpu, ...]) -> list[_Size]:
@@ -104,6 +96,26 @@ def _converted(model: Model, runtime: Runtime, cards: tuple[Gpu, ...]) -> list[_
             able = tuple(gpu for gpu in cards if refusal(one, gpu) is None)
             size = held.weights.bytes
             sizes.append(
-                _Size(scheme=name, device=size, file=size, cards=able, note=_note(one, found))
+                _Size(scheme=name, device=size, file=size, cards=able, note=_note(held, found))
             )
     return sizes
+
+
+_LINEAR: frozenset[Kind] = frozenset({"linear", "experts", "tower"})
+_STAYS: dict[Kind, str] = {
+    "linear": "linear layers",
+    "experts": "routed experts",
+    "tower": "the encoders of pictures and sound",
+}
+
+
+def _note(held: Converted, found: tuple[tuple[WeightRun, Matrix], ...]) -> str:
+    """The scheme's note, and what of this model it leaves in 16 bits."""
+    scheme = held.scheme
+    left = sorted(({matrix.kind for _, matrix in found} & _LINEAR) - scheme.kinds)
+    made = ("needs a checkpoint made so",) if scheme.made else ()
+    stays = [f"{_STAYS[kind]} stay in 16 bits" for kind in left]
+    percent = held.converted * 100 // (held.converted + held.left)
+    if percent < 50:
+        stays.append(f"it takes {percent} % of the parameters")
+    return "; ".join(part for part in (scheme.note, *made, *stays) if part)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.errors import UsageError
-from hfmem.gpu import GpuGroup
-from hfmem.memory.cards import device_of
+from hfmem.gpu import Gpu, GpuGroup
+from hfmem.memory.cards import class_of, device_of
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes import Runtime
@@ -58,22 +57,62 @@ def fewest(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtim
     return None
 
 
-def smallest(
-    cards: tuple[GpuGroup, ...], spare: Callable[[GpuGroup], int | None]
-) -> tuple[str, int] | None:
-    """The smallest card that holds what is needed alone, else the fewest of the largest card.
+class Asked:
+    """What an engine needs on the groups that a search comes by, each asked once."""
 
-    ``spare`` gives what is left on the most loaded GPU of a group, None where the engine refuses
-    it. None when even ``MAX_CARDS`` of the largest do not hold it.
+    def __init__(self, model: Model, workload: Workload, runtime: Runtime) -> None:
+        self._asked = model, workload, runtime
+        self._packed = any(run.packed and run.loaded for run in model.weights or ())
+        self._known: dict[object, tuple[int, Need | None]] = {}
+
+    def kind(self, gpu: Gpu) -> object:
+        """Cards of one kind differ in their size only; old ones unpack what new ones take as it
+        is."""
+        capability = gpu.compute_capability if self._packed else ""
+        return device_of(gpu), class_of(gpu), capability
+
+    def need(self, gpu: Gpu, count: int) -> Need | None:
+        """What ``count`` of a card would have left; None where the engine refuses them."""
+        model, workload, runtime = self._asked
+        if count > 1 and not runtime.many:
+            return None
+        key = (self.kind(gpu) if runtime.by_class else gpu.id, count)
+        if key not in self._known:
+            group = GpuGroup(gpu=gpu, count=count)
+            found = on_group(group, model=model, workload=workload, runtime=runtime)
+            self._known[key] = gpu.usable_bytes, found
+        size, known = self._known[key]
+        if known is None or size == gpu.usable_bytes:
+            return known
+        return replace(known, spare_bytes=known.spare_bytes + gpu.usable_bytes - size)
+
+
+def smallest(
+    cards: tuple[Gpu, ...], asked: Asked, *, weights: int, more: int
+) -> tuple[str, int] | None:
+    """The first of the cards that holds the weights alone, else the fewest of the largest card.
+
+    ``cards`` come in the order in which they are preferred; ``more`` is what these ``weights`` take
+    beyond those that ``asked`` counts. None when even ``MAX_CARDS`` of the largest do not hold
+    them.
     """
-    by_size = sorted(cards, key=lambda group: group.gpu.usable_bytes)
-    for group in by_size:
-        left = spare(replace(group, count=1))
-        if left is not None and left >= 0:
-            return group.gpu.id, 1
-    largest = by_size[-1].gpu
-    for count in range(2, MAX_CARDS + 1):
-        left = spare(GpuGroup(gpu=largest, count=count))
-        if left is not None and left >= 0:
+
+    def holds(gpu: Gpu, count: int) -> bool:
+        need = asked.need(gpu, count)
+        return need is not None and need.spare_bytes >= int(more * need.share)
+
+    full: dict[object, int] = {}
+    for gpu in cards:
+        kind = asked.kind(gpu)
+        if gpu.usable_bytes < weights or gpu.usable_bytes <= full.get(kind, 0):
+            continue
+        if holds(gpu, 1):
+            return gpu.id, 1
+        full[kind] = gpu.usable_bytes
+    if not cards:
+        return None
+    largest = max(cards, key=lambda gpu: gpu.usable_bytes)
+    for count in range(max(2, -(-weights // largest.usable_bytes)), MAX_CARDS + 1):
+        if holds(largest, count):
             return largest.id, count
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -9,13 +11,11 @@ from hfmem.checkpoint.snapshot import Note
 from hfmem.checkpoint.tensor import template
 from hfmem.dtypes import torch_name, width
 from hfmem.errors import UsageError
-from hfmem.gpu import Gpu
-from hfmem.memory.packed_loading import GGUF_LOADED, METHODS, Rule, place, rule_of
+from hfmem.memory.packed_loading import GGUF_LOADED, METHODS, Place, Rule, rule_of
 from hfmem.memory.pipeline import pipeline_weights
 from hfmem.memory.quantize import convert, scheme
 from hfmem.memory.term import Term
 from hfmem.memory.weights import Expansion, loaded_dtype, weights
-from hfmem.memory.workload import Device
 from hfmem.model.model import Model
 
 
@@ -31,12 +31,12 @@ class Held(Struct, frozen=True, kw_only=True):
     notes: tuple[Note, ...] = ()
 
 
+@lru_cache(maxsize=32)
 def held(
     model: Model,
     *,
     dtype: str,
-    device: Device,
-    gpu: Gpu | None,
+    where: Place,
     quantize: str | None = None,
     asked: str | None = None,
 ) -> Held | None:
@@ -80,7 +80,7 @@ def held(
         expansion=Expansion(width=width(dtype), keeps_scales=rule.keeps_scales),
         read=read,
     )
-    return _by_rule(rule, packed, expanded, model, dtype=dtype, device=device, gpu=gpu)
+    return _by_rule(rule, packed, expanded, model, dtype=dtype, where=where)
 
 
 def _by_rule(
@@ -90,10 +90,8 @@ def _by_rule(
     model: Model,
     *,
     dtype: str,
-    device: Device,
-    gpu: Gpu | None,
+    where: Place,
 ) -> Held:
-    where = place(device, gpu)
     beside, what = _conversion(model, dtype)
     expands = rule.expands(where)
     used, alternative = (expanded, packed) if expands else (packed, expanded)

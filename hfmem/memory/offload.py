@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 
 from msgspec import Struct
@@ -93,7 +94,8 @@ def _placed(modules: Sequence[_Module], *, budgets: Sequence[int]) -> Sequence[_
     return modules[:number]
 
 
-def _modules(model: Model, weights: Term, *, dtype: str) -> list[_Module]:
+@lru_cache(maxsize=16)
+def _modules(model: Model, weights: Term, *, dtype: str) -> tuple[_Module, ...]:
     """Embeddings and towers, the layers in order, then norms and head; scaled to ``weights``."""
     runs = [run for run in model.weights or () if run.loaded]
     sizes = [loaded_bytes(run, dtype=dtype, model_type=model.model_type) for run in runs]
@@ -117,11 +119,11 @@ def _modules(model: Model, weights: Term, *, dtype: str) -> list[_Module]:
         else:
             place = after if run.component in ("language", "head") else before
             place[name] = place.get(name, 0) + scaled
-    return [
+    return (
         *(_Module(name, size) for name, size in before.items()),
         *(_Module(f"layer {layer}", size, True) for layer, size in sorted(layers.items())),
         *(_Module(name, size) for name, size in after.items()),
-    ]
+    )
 
 
 def _part(run: WeightRun) -> str:

@@ -7,6 +7,7 @@ of these packed and take no rule from here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -175,6 +176,7 @@ METHODS = frozenset(
 )
 
 
+@lru_cache(maxsize=64)
 def rule_of(model: Model) -> Rule | None:
     """The rule of a model's checkpoint; None where nothing is expanded."""
     return next((rule for rule in RULES if rule.applies(model)), None)

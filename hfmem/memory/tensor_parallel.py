@@ -48,6 +48,8 @@ _WHOLE = re.compile(
     r"|fused_qkv_a_proj|wq_a|wkv_a|indexer\.\w+|f_a_proj|g_a_proj)\.(?:weight|bias|weight_scale\w*"
     r"|e_score_correction_bias|linear\.weight)$|e_score_correction_bias$|indexer\.|position_embed"
     r"|embed_positions|\.wpe\."
+    # DeepSeek-V4 (models/deepseek_v4: disable_tp): compressors, the joint key, hyper-connections.
+    r"|\.compressor\.|\.wkv\.|\bhc_\w+"
 )
 _KV = re.compile(r"\.(?:k_proj|v_proj|wk|wv|key|value|k|v)\.[\w.]+$")
 _FUSED = re.compile(r"\.(?:qkv_proj|query_key_value|c_attn|Wqkv|wqkv|qkv)\.[\w.]+$")

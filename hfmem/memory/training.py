@@ -5,33 +5,22 @@ Nothing here depends on a library that trains; how recipes differ is data (``hfm
 
 from __future__ import annotations
 
-from typing import get_args
-
 from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import UsageError
 from hfmem.memory.overhead import GpuClass
 from hfmem.memory.term import Term, total
-from hfmem.memory.training_estimate import (
-    TRAINING_PARTS,
-    TrainingEstimate,
-    TrainingPhase,
-    TrainingPhaseName,
-)
+from hfmem.memory.training_estimate import TRAINING_PARTS, TrainingEstimate, TrainingPhase
 from hfmem.memory.training_notes import run_notes
-from hfmem.memory.training_objective import beside_training
-from hfmem.memory.training_overhead import training_overhead
-from hfmem.memory.training_parameters import Parameter, parameters
-from hfmem.memory.training_pass import Activations, activations
-from hfmem.memory.training_phases import Held, largest
+from hfmem.memory.training_objective import value_parameters
+from hfmem.memory.training_parameters import parameters
+from hfmem.memory.training_rank import Question, on_rank
 from hfmem.memory.training_run import DEFAULT_SEQ_LEN, MasterWeights, TrainingRun, checked
-from hfmem.memory.training_sharding import Rank, live_parts, stages
-from hfmem.memory.training_states import States, states
-from hfmem.memory.training_terms import activation_term, logits_term
+from hfmem.memory.training_sharding import stages
 from hfmem.model.forward_shapes import ForwardPass
 from hfmem.model.layers import CrossAttention
-from hfmem.model.lora import Adapters, adapters
+from hfmem.model.lora import adapters
 from hfmem.model.model import Model
 
 __all__ = ["resolved", "training_estimate"]
@@ -60,21 +49,35 @@ def training_estimate(
                 hint="Name the model that it was quantized from.",
             )
         lora = adapters(model.unpacked, run.lora)
+    forward = described(model)
     held = parameters(model, run, lora)
+    if held is not None:
+        held = (*held, *value_parameters(model, run))
     ranks = stages(
         run.parallel,
         layers=max(1, len(model.decoder.layers)),
         tied=model.decoder.text.flag("tie_word_embeddings"),
     )
     answers = [
-        _on_rank(model, run, rank, held or (), lora, gpu_class=gpu_class, tokens=tokens)
+        on_rank(
+            Question(
+                model=model,
+                forward=forward,
+                run=run,
+                rank=rank,
+                parameters=held or (),
+                lora=lora,
+                gpu_class=gpu_class,
+                tokens=tokens,
+            )
+        )
         for rank in ranks
     ]
     phases, _ = max(answers, key=lambda one: max(phase.memory.bytes for phase in one[0]))
     replicas = run.parallel.dp * run.parallel.tp
     peaks = tuple(max(found, key=lambda phase: phase.memory.bytes) for found, _ in answers)
     unknown = ("weights", "gradients", "optimizer") if held is None else ()
-    if described(model) is None:
+    if forward is None:
         unknown = (*unknown, "activations", "logits")
     return TrainingEstimate(
         phases=phases,
@@ -84,7 +87,7 @@ def training_estimate(
         trainable=sum(p.total_elements for p in held or () if p.trained),
         host=_host(sum(host for _, host in answers) * replicas),
         unknown=unknown,
-        notes=(*notes, *run_notes(described(model), run, lora, held or ())),
+        notes=(*notes, *run_notes(forward, run, lora, held or ())),
     )
 
 
@@ -183,103 +186,6 @@ def _trainable(model: Model, run: TrainingRun) -> None:
             f"{layers} layers cannot fill {run.parallel.pp} pipeline stages.",
             hint=f"Choose --pp up to {layers}.",
         )
-
-
-def _on_rank(
-    model: Model,
-    run: TrainingRun,
-    rank: Rank,
-    held: tuple[Parameter, ...],
-    lora: Adapters | None,
-    *,
-    gpu_class: GpuClass,
-    tokens: int,
-) -> tuple[tuple[TrainingPhase, ...], int]:
-    kept = states(rank, held, run)
-    found = None
-    forward = described(model)
-    if forward is not None:
-        found = activations(model, forward, run, rank, held, lora, tokens=tokens)
-    beside = beside_training(run, rank, held)
-    names: tuple[TrainingPhaseName, ...] = get_args(TrainingPhaseName)
-    phases = tuple(
-        _phase(
-            name,
-            run=run,
-            rank=rank,
-            kept=kept,
-            found=found,
-            parameters=held,
-            beside=beside,
-            gpu_class=gpu_class,
-        )
-        for name in names
-    )
-    return phases, kept.host_bytes + (found.host_bytes if found else 0)
-
-
-def _phase(
-    name: TrainingPhaseName,
-    *,
-    run: TrainingRun,
-    rank: Rank,
-    kept: States,
-    found: Activations | None,
-    parameters: tuple[Parameter, ...],
-    beside: tuple[Term, ...],
-    gpu_class: GpuClass,
-) -> TrainingPhase:
-    if name == "step" or found is None:
-        instant = Held(
-            phase=name,
-            instant="optimizer step",
-            activations=0,
-            logits=0,
-            gradients=kept.gradients.bytes,
-        )
-    else:
-        instant = largest(found.whole, name)
-    live = live_parts(rank, parameters, compute=4 if run.precision == "fp32" else 2)
-    if name == "step":
-        live = tuple(part for part in live if part.name == "gradient buckets")
-        optimizer = (
-            total(
-                "optimizer",
-                (*kept.optimizer.parts, *((kept.step,) if kept.step.bytes else ())),
-                because=kept.optimizer.because,
-            )
-            if kept.optimizer.parts
-            else kept.optimizer
-        )
-        acts = total("activations", live, because="the backward pass has freed them")
-        logits = Term(name="logits", bytes=0, basis="exact", because="freed")
-    else:
-        optimizer = kept.optimizer
-        acts = activation_term(instant, found, live, run=run)
-        logits = logits_term(instant, found)
-    gradients = Term(
-        name="gradients",
-        bytes=instant.gradients,
-        basis="exact",
-        because=kept.gradients.because
-        if instant.gradients == kept.gradients.bytes
-        else f"{instant.gradients:,} bytes of {kept.gradients.bytes:,} are there by then",
-    )
-    weights = total("weights", (*kept.weights.parts, *beside), because=kept.weights.because)
-    tensors = (weights, gradients, optimizer, acts, logits)
-    outside = training_overhead(
-        run=run,
-        gpu_class=gpu_class,
-        steady_bytes=weights.bytes + gradients.bytes + optimizer.bytes,
-        dynamic_bytes=acts.bytes + logits.bytes,
-    )
-    return TrainingPhase(
-        name=name,
-        instant=instant.instant,
-        memory=total(
-            "memory", (*tensors, outside), because=f"held together at {name}, {instant.instant}"
-        ),
-    )
 
 
 def _host(size: int) -> Term | None:

@@ -84,12 +84,18 @@ def _own(attention: Attention, *, repeated: bool) -> tuple[int, int, int]:
 
 
 def _fused(attention: Attention, saving: Saving) -> Iterator[Saved]:
-    query, keys, values = _own(attention, repeated=False)
+    masked = saving.packed and saving.attention == "sdpa"
+    query, keys, values = _own(attention, repeated=masked)
     output = attention.heads * attention.v_head_dim
     yield saving.tensor("query", query, saving.kernel, "rotated", inner=True)
-    yield saving.tensor("keys and values", keys + values, saving.kernel, "", inner=True)
+    what = "repeated to all heads, as a mask rules enable_gqa out" if masked else ""
+    yield saving.tensor("keys and values", keys + values, saving.kernel, what, inner=True)
     yield saving.tensor("attention output", output, saving.kernel, "", inner=True)
     yield saving.tensor("log-sum-exp", attention.heads, 4, "fp32", inner=True)
+    if masked:
+        # torch 2.13 aten/src/ATen/native/transformers/attention.cpp: convert_boolean_attn_mask
+        # makes a bias in the query's type in every layer, which the kernel keeps.
+        yield saving.tensor("attention bias", saving.tokens, saving.kernel, "of packed documents")
     if saving.backward.copies_attention and not saving.frozen:
         yield saving.tensor("attention output, copied", output, saving.kernel, "", inner=True)
 

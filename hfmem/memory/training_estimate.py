@@ -9,7 +9,7 @@ from msgspec import Struct
 from hfmem.checkpoint.snapshot import Note
 from hfmem.memory.term import Term
 
-TrainingPhaseName = Literal["forward", "backward", "step"]
+TrainingPhaseName = Literal["generation", "forward", "backward", "step"]
 TRAINING_PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "overhead")
 """The names of a phase's terms, in the order in which they are shown."""
 

@@ -10,6 +10,10 @@ from hfmem.memory.training_run import Loss
 
 CHUNKS = 8
 """torchtune 0.6 modules/loss/ce_chunked_output_loss.py: num_output_chunks."""
+TILE_TOKENS, TILE_VOCABULARY = 4_096, 32_768
+TILED_SOURCE = (
+    "trl 1.16 kernels/chunked_logprob.py: TOKEN_CHUNK_SIZE, trainer/utils.py: add_fused_lm_head"
+)
 LIGER_SOURCE = "liger-kernel ops/fused_linear_cross_entropy.py"
 
 
@@ -26,10 +30,22 @@ class LossBytes(Struct, frozen=True, kw_only=True):
     """While the head's own gradients are computed."""
     because: str
     source: str
+    held: int = 0
+    """Of it, to the end of the backward pass."""
 
 
 def loss_bytes(
-    loss: Loss, *, rows: int, vocab: int, hidden: int, width: int, capped: bool, head_trained: bool
+    loss: Loss,
+    *,
+    rows: int,
+    vocab: int,
+    hidden: int,
+    width: int,
+    capped: bool,
+    head_trained: bool,
+    tiled: bool = False,
+    weight_cast: bool = False,
+    stream: int = 2,
 ) -> LossBytes:
     """The chain of a causal language model's loss over ``rows`` tokens.
 
@@ -51,6 +67,16 @@ def loss_bytes(
                 because=f"{rows:,} tokens × {vocab:,} × (logits {width}, fp32 copy {upcast}, "
                 f"log-softmax 4{f', tanh {tanh}' if tanh else ''}) bytes; backward 4 + 4 + 4",
                 source="transformers 5.23 loss/loss_utils.py: ForCausalLMLoss",
+            )
+        case "chunked" if tiled:
+            return _tiled(
+                rows=rows,
+                vocab=vocab,
+                hidden=hidden,
+                width=width,
+                head_trained=head_trained,
+                weight_cast=weight_cast,
+                stream=stream,
             )
         case "chunked":
             piece = -(-rows // CHUNKS) * vocab
@@ -87,3 +113,64 @@ def liger_chunk(*, rows: int, vocab: int, hidden: int) -> int:
     """
     pieces = -(-vocab // hidden)
     return min(rows, 1 << max(0, -(-rows // pieces) - 1).bit_length())
+
+
+_STATISTICS = 7
+"""fp32 numbers a token: maximum, sums of the soft-max, its entropy and squares, the target's."""
+
+
+def _tiled(
+    *,
+    rows: int,
+    vocab: int,
+    hidden: int,
+    width: int,
+    head_trained: bool,
+    weight_cast: bool,
+    stream: int,
+) -> LossBytes:
+    """TRL's fused head: one tile of logits at a time, the gradients of the product in fp32.
+
+    8,192 tokens, 128,256 entries of 4,096 in bf16: a tile of 4,096 × 32,768 × 2 = 268,435,456 bytes
+    forward; backward the gradients of the hidden states, 134,217,728, and of the head,
+    2,101,346,304, beside it.
+    """
+    columns = min(vocab, TILE_VOCABULARY)
+    tile = min(rows, TILE_TOKENS) * columns * width
+    tile += columns * hidden * width if weight_cast else 0
+    kept = rows * hidden * stream + 4 * 3 * rows
+    gradients = 4 * rows * hidden + (4 * vocab * hidden if head_trained else 0)
+    return LossBytes(
+        forward=tile + 4 * _STATISTICS * rows,
+        kept=kept,
+        backward=tile + gradients,
+        after=gradients,
+        because=f"tiles of {min(rows, TILE_TOKENS):,} tokens × {columns:,} of {vocab:,} entries × "
+        f"{width}; in the backward pass fp32 gradients of {rows:,} × {hidden:,} hidden states"
+        + (f" and of the head's {vocab:,} × {hidden:,}" if head_trained else ""),
+        source=TILED_SOURCE,
+    )
+
+
+def ppo_loss_bytes(
+    *, rows: int, completion_rows: int, vocab: int, width: int, converted: bool
+) -> LossBytes:
+    """PPO's chain: the policy returns all logits, which live until the micro-batch is over.
+
+    ``converted`` is where accelerate makes an fp32 copy of what a mixed-precision model returns.
+    1,024 tokens of which 512 are generated, 128,256 entries, converted: 525,336,576 bytes held.
+    """
+    each = 4 if converted else width
+    held = rows * vocab * each
+    kept = 0 if each == 4 else completion_rows * vocab * width
+    gradients = (2 * completion_rows + rows) * vocab * each
+    return LossBytes(
+        forward=held + kept + (rows * vocab * width if converted else 0),
+        kept=0,
+        backward=held + kept + gradients,
+        after=held + rows * vocab * width,
+        held=held,
+        because=f"{rows:,} tokens × {vocab:,} × {each} bytes to the end of the micro-batch, and "
+        f"the gradients of {completion_rows:,} generated ones",
+        source="trl 1.12 experimental/ppo/ppo_trainer.py: PPOTrainer.train",
+    )

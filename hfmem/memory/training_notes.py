@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import assert_never
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.memory.training_parameters import Parameter
@@ -57,9 +58,52 @@ def run_notes(
             message="bitsandbytes does not quantize fused experts, and preparing for k-bit "
             "training casts them to fp32 (peft 0.21): this takes more than --method lora.",
         )
-    if run.objective == "ppo":
+    yield from _objective_notes(run)
+    if run.frozen_fp32 and run.adapted:
         yield Note(
-            code="ppo_models",
-            message="PPO is estimated with a reward model of the same size; its value head is "
-            "taken to share the policy's layers.",
+            code="loaded_in_fp32",
+            message="TRL loads a model that is given by name in fp32 where no dtype is said "
+            "(trl 1.16 trainer/utils.py: create_model_from_path). With dtype='bfloat16': "
+            "--precision bf16-mixed.",
+        )
+    if run.packed and (run.attention or (forward and forward.default_attention)) == "sdpa":
+        yield Note(
+            code="packed_mask",
+            message="Packed documents are kept apart by a mask under sdpa, which every layer keeps "
+            "as a bias and for which keys and values are repeated to all heads; --attention flash "
+            "needs neither.",
+        )
+
+
+def _objective_notes(run: TrainingRun) -> Iterator[Note]:
+    match run.objective:
+        case "sft":
+            return
+        case "dpo":
+            message = (
+                "DPO as TRL 1.16 runs it: chosen and rejected pass through the model together, so "
+                "a micro-batch of n is 2 n sequences; log-probabilities are computed in tiles."
+            )
+        case "grpo":
+            message = (
+                "GRPO as TRL 1.16 runs it: --micro-batch counts completions, all micro-batches of "
+                "a step are generated at once, log-probabilities are computed in tiles. Reward "
+                "models are not counted."
+            )
+        case "ppo":
+            message = (
+                "PPO as TRL 1.12 ran it, the last minor version with a PPO trainer: the value "
+                "model is as large as the policy and trained in full, without checkpointing; the "
+                "reward model is taken to be as large."
+            )
+        case _:
+            assert_never(run.objective)
+    yield Note(code=run.objective, message=message)
+    rollout = run.rollout
+    whole = run.micro_batch * run.grad_accum * run.parallel.dp
+    if run.objective == "grpo" and whole % rollout.generations:
+        yield Note(
+            code="broken_groups",
+            message=f"{whole:,} completions a step are no whole groups of {rollout.generations:,}: "
+            "TRL refuses that. Change --micro-batch, --grad-accum or --generations.",
         )

@@ -150,7 +150,7 @@ def _packed(weight: WeightRun, model: Model, run: TrainingRun, chosen: Scheme) -
 
 def _width(model: Model, run: TrainingRun) -> int:
     """Bytes of an element of the model's own weights."""
-    if run.precision == "fp32":
+    if run.precision == "fp32" or (run.adapted and run.frozen_fp32):
         return 4
     if run.mixed and not run.adapted and run.master in ("autocast", "sharded"):
         return 4

@@ -6,16 +6,19 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.memory.training_gradients import LayerGradients
-from hfmem.memory.training_loss import LossBytes, loss_bytes
+from hfmem.memory.training_layer import checkpoint_of, layer_of
+from hfmem.memory.training_loss import LossBytes, loss_bytes, ppo_loss_bytes
+from hfmem.memory.training_objective import runs_reference
 from hfmem.memory.training_parameters import Parameter
 from hfmem.memory.training_phases import Layer, Pass
+from hfmem.memory.training_rollout import completion_tokens
 from hfmem.memory.training_run import TrainingRun
 from hfmem.memory.training_saved import LayerSaved, layer_saved, norm_saved
 from hfmem.memory.training_sharding import Rank, live_parts, shards_weights
 from hfmem.memory.training_states import largest
 from hfmem.memory.training_tensors import Saved, Saving
 from hfmem.model.backward_families import backward
-from hfmem.model.forward_shapes import Attention, Experts, ForwardPass, LayerShape, Mlp
+from hfmem.model.forward_shapes import ForwardPass, LayerShape
 from hfmem.model.lora import Adapter, Adapters
 from hfmem.model.model import Model
 
@@ -57,7 +60,10 @@ def saving_of(model: Model, forward: ForwardPass, run: TrainingRun, *, tokens: i
     wide = run.precision == "fp32"
     autocast = run.mixed and run.master == "autocast"
     prepared = run.method == "qlora" and run.kbit_fp32
-    stream = 4 if wide or prepared or (autocast and not frozen) else 2
+    # Frozen fp32 weights are cast for each product as trained ones are, but autocast keeps no copy
+    # of what wants no gradient (torch 2.13 autocast_mode.cpp: cached_cast).
+    loaded_wide = autocast and frozen and run.frozen_fp32
+    stream = 4 if wide or prepared or loaded_wide or (autocast and not frozen) else 2
     fp32_adapters = run.adapter_fp32 and not run.mixed
     return Saving(
         hidden=forward.hidden,
@@ -69,12 +75,13 @@ def saving_of(model: Model, forward: ForwardPass, run: TrainingRun, *, tokens: i
         attention=run.attention or forward.default_attention,
         backward=backward(model.decoder.model_type or model.model_type, forward),
         frozen=frozen,
-        cast_bytes=2 if autocast and not frozen else None,
+        cast_bytes=2 if loaded_wide or (autocast and not frozen) else None,
         adapter_input=4 if wide or fp32_adapters else 2,
-        adapter_copies=run.adapter_fp32,
+        adapter_copies=run.adapter_fp32 or stream == 4,
         adapter_dropout=run.lora.dropout,
         dora=run.method == "dora" or run.lora.dora,
         fused_layers=run.fused_layers,
+        packed=run.packed,
         query_rank=model.decoder.text.integer_or_none("q_lora_rank") or 0,
     )
 
@@ -88,8 +95,9 @@ def activations(
     lora: Adapters | None,
     *,
     tokens: int,
+    scored_head: bool = False,
 ) -> Activations:
-    """The pass of one rank."""
+    """The pass of one rank; ``scored_head`` is a value model's, which gives no logits."""
     saving = saving_of(model, forward, run, tokens=tokens)
     order = layer_order(forward)
     by_layer = _by_layer(lora)
@@ -108,8 +116,8 @@ def activations(
         saved = memo[key]
         count, _ = counts.get(id(saved), (0, saved))
         counts[id(saved)] = (count + 1, saved)
-        checkpoint = _checkpoint(run, shape, saving)
-        layer, moved = _layer(shape, saved, checkpoint, run, saving=saving, asleep=index < first)
+        checkpoint = checkpoint_of(run, shape, saving)
+        layer, moved = layer_of(shape, saved, checkpoint, run, saving=saving, asleep=index < first)
         host += moved
         layers.append(
             replace(
@@ -119,7 +127,7 @@ def activations(
                 cast=grads.cast(index) if saving.cast_bytes is not None else 0,
             )
         )
-    loss = _loss(forward, run, saving, parameters) if rank.last else None
+    loss = _loss(forward, run, saving, parameters) if rank.last and not scored_head else None
     whole = _whole(forward, run, rank, saving, parameters, grads, layers, loss)
     return Activations(
         whole=whole,
@@ -146,109 +154,32 @@ def _first_saving(run: TrainingRun, by_layer: dict[int, tuple[Adapter, ...]]) ->
     return min(by_layer)
 
 
-def _layer(
-    shape: LayerShape,
-    saved: LayerSaved,
-    checkpoint: Saved | None,
-    run: TrainingRun,
-    *,
-    saving: Saving,
-    asleep: bool,
-) -> tuple[Layer, int]:
-    tp, sp = run.parallel.tp, run.parallel.sp
-    mixer = sum(one.on_rank(tp=tp, sp=sp) for one in saved.mixer)
-    mlp = sum(one.on_rank(tp=tp, sp=sp) for one in saved.mlp)
-    kept = mixer + mlp if checkpoint is None else checkpoint.on_rank(tp=tp, sp=sp)
-    if run.checkpointing == "core-attention":
-        scores = sum(one.on_rank(tp=tp, sp=sp) for one in saved.mixer if one.name == "scores")
-        kept = mixer + mlp - scores
-    kept = 0 if asleep else kept
-    moved = kept if run.activation_offload else 0
-    mixer_extra, mlp_extra = _extra(shape, saving, tp=tp)
-    return (
-        Layer(
-            kept=kept - moved,
-            mixer=mixer,
-            mlp=mlp,
-            mixer_extra=mixer_extra,
-            mlp_extra=mlp_extra,
-            gradients=0,
-            mlp_gradients=0,
-            cast=0,
-        ),
-        moved,
-    )
-
-
-def _checkpoint(run: TrainingRun, shape: LayerShape, saving: Saving) -> Saved | None:
-    """What is kept of a layer that is computed again; None where all of it is."""
-    match run.checkpointing:
-        case "none" | "core-attention":
-            return None
-        case "full":
-            return saving.tensor("layer input", saving.hidden, saving.stream, "computed again")
-        case "selective":
-            elements = saving.hidden + _selected(shape, saving)
-            return saving.tensor(
-                "layer input and products",
-                elements,
-                saving.stream,
-                "every second product and the attention output (torchtitan "
-                "distributed/activation_checkpoint.py: operator policy)",
-            )
-
-
-def _selected(shape: LayerShape, saving: Saving) -> int:
-    """Outputs of the first, third, fifth and seventh product of a layer: q, v, gate and down."""
-    kept = saving.hidden
-    if isinstance(shape.mixer, Attention):
-        a = shape.mixer
-        kept += a.heads * (a.head_dim + a.v_head_dim) + a.kv_heads * a.v_head_dim + 2 * a.heads
-    match shape.feed_forward:
-        case Mlp(width=width):
-            kept += width
-        case Experts(width=width, top_k=top_k):
-            kept += width * top_k
-        case None:
-            pass
-    return kept
-
-
-def _extra(shape: LayerShape, saving: Saving, *, tp: int) -> tuple[int, int]:
-    """Gradients that are alive inside a layer's halves.
-
-    Attention: those of query, keys and values, the kernel's fp32 accumulator of the query's; eager
-    adds two fp32 tensors of scores (torch 2.13 _softmax_backward_data). MLP: those of gate and up.
-    """
-    mixer = mlp = 0
-    if isinstance(shape.mixer, Attention):
-        a = shape.mixer
-        query = a.heads * a.head_dim
-        mixer = query * (saving.kernel + 4) + 2 * a.kv_heads * a.head_dim * saving.kernel
-        if saving.attention == "eager":
-            mixer = query * saving.kernel + 8 * a.heads * saving.tokens
-    match shape.feed_forward:
-        case Mlp(width=width):
-            mlp = 2 * width * saving.width
-        case Experts(width=width, top_k=top_k, input_width=input_width):
-            mlp = top_k * (2 * width + input_width) * saving.width
-        case None:
-            pass
-    return -(-saving.rows * mixer // tp), -(-saving.rows * mlp // tp)
-
-
 def _loss(
     forward: ForwardPass, run: TrainingRun, saving: Saving, parameters: tuple[Parameter, ...]
 ) -> LossBytes:
     tp = run.parallel.tp
+    width = saving.kernel if saving.cast_bytes or run.mixed else saving.width
+    if run.objective == "ppo":
+        return ppo_loss_bytes(
+            rows=saving.rows,
+            completion_rows=saving.sequences * completion_tokens(run, tokens=saving.tokens),
+            vocab=-(-forward.vocab // tp),
+            width=width,
+            converted=run.mixed,
+        )
+    heads = [p for p in parameters if p.component == "head"]
+    heads = heads or [p for p in parameters if p.component == "embedding"]
     return loss_bytes(
         run.loss,
         rows=saving.rows,
         vocab=-(-forward.vocab // tp),
         hidden=forward.hidden,
-        width=saving.kernel if saving.cast_bytes or run.mixed else saving.width,
+        width=width,
         capped=saving.backward.capped_logits,
-        head_trained=any(p.trained and p.component == "head" for p in parameters),
+        head_trained=any(p.trained for p in heads),
+        tiled=run.tiled_head,
+        weight_cast=saving.cast_bytes is not None,
+        stream=saving.stream,
     )
 
 
@@ -265,23 +196,26 @@ def _whole(
     layout = run.parallel
     rope = saving.tokens * forward.rope_elements * (4 if saving.stream == 4 else saving.width)
     outside = rope + 8 * saving.rows
+    if run.packed and saving.attention == "sdpa":
+        outside += saving.rows * saving.tokens
     casts = head_cast = 0
     if saving.cast_bytes is not None and not shards_weights(layout):
         head = [p for p in parameters if p.component == "head" or p.name.endswith("lm_head.weight")]
         if not head:
             head = [p for p in parameters if p.component == "embedding" and p.count == 1][:1]
         head_cast = sum(2 * p.elements // rank.split(p) for p in head) if rank.last else 0
+        head_cast = 0 if _is_tiled(run) else head_cast
         casts = sum(layer.cast for layer in layers)
     if run.checkpointing in ("full", "selective"):
-        forward_casts, outside = casts, outside + head_cast
+        forward_casts, outside = 0 if saving.frozen else casts, outside + head_cast
     else:
         forward_casts, outside = 0, outside + head_cast + casts
     if rank.last:
         final = list(norm_saved(saving, forward.hidden, "final"))
         outside += sum(one.on_rank(tp=layout.tp, sp=layout.sp) for one in final)
-        if not saving.frozen:
+        if not saving.frozen and not _is_tiled(run):
             outside += saving.rows * forward.hidden * saving.kernel
-        outside += loss.kept if loss and run.loss == "fused" else 0
+        outside += loss.kept if loss and run.loss != "standard" else 0
     accumulates = run.grad_accum > 1 or run.master == "megatron" or _in_buckets(run)
     trained = tuple(p for p in parameters if p.trained)
     all_gradients = grads.outside(first=True) + grads.outside(first=False)
@@ -305,7 +239,25 @@ def _whole(
         transient_gradients=largest(rank, trained, run) if kept_whole else 0,
         gathered=sum(part.bytes for part in live),
         workspace=_dequantized(rank, parameters),
+        beside=_hidden_states(forward, run, rank, saving) if run.objective == "ppo" else 0,
+        loss_held=loss.held if loss else 0,
+        scored=_scored(layers) if runs_reference(run) else None,
     )
+
+
+def _is_tiled(run: TrainingRun) -> bool:
+    return run.tiled_head and run.loss == "chunked" and run.objective != "ppo"
+
+
+def _scored(layers: list[Layer]) -> int:
+    """The larger half of a layer: a pass without gradients holds no more than that."""
+    return max((max(layer.mixer, layer.mlp) for layer in layers), default=0)
+
+
+def _hidden_states(forward: ForwardPass, run: TrainingRun, rank: Rank, saving: Saving) -> int:
+    """PPO asks for every layer's output of the policy and of the value model."""
+    each = saving.rows * forward.hidden * (4 if run.mixed else saving.stream)
+    return 2 * (len(rank.layers) + 1) * each
 
 
 def _in_buckets(run: TrainingRun) -> bool:

@@ -8,8 +8,10 @@ The step holds no activations and the optimizer's temporaries.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Layer(Struct, frozen=True, kw_only=True):
@@ -56,12 +58,23 @@ class Pass(Struct, frozen=True, kw_only=True):
     """Of live blocks and buckets, in forward and backward passes."""
     workspace: int
     """De-quantized weights."""
+    beside: int = 0
+    """Hidden states that the objective asked for, through the whole pass."""
+    loss_held: int = 0
+    """Logits that live to the end of the backward pass."""
+    scored: int | None = None
+    """What the reference model's forward pass holds of one layer; None without such a pass."""
+    critic: Pass | None = None
+    """A value model's pass, which runs before this one and backward after it."""
+
+
+StepPhase = Literal["forward", "backward", "step"]
 
 
 class Held(Struct, frozen=True, kw_only=True):
     """What an instant holds beside weights and optimizer states."""
 
-    phase: str
+    phase: StepPhase
     instant: str
     activations: int
     logits: int
@@ -69,9 +82,33 @@ class Held(Struct, frozen=True, kw_only=True):
 
 
 def instants(whole: Pass) -> Iterator[Held]:
-    """All instants of the forward and backward pass that can be the largest."""
+    """All instants of the forward and backward pass that can be the largest.
+
+    Autograd runs what was recorded last first, so a value model's tensors wait for the whole
+    backward pass of the policy.
+    """
+    critic = whole.critic
+    if critic is None:
+        yield from _instants(whole)
+        return
+    waiting = critic.outside_kept + sum(layer.kept for layer in critic.layers)
+    gradients = 0
+    for held in _instants(whole):
+        gradients = held.gradients
+        yield replace(held, activations=held.activations + waiting)
+    for later in _instants(critic):
+        if later.phase == "backward" and not later.logits:
+            yield replace(
+                later,
+                instant=f"value model, {later.instant}",
+                gradients=later.gradients + gradients,
+            )
+
+
+def _instants(whole: Pass) -> Iterator[Held]:
+    """Of one model."""
     kept = sum(layer.kept for layer in whole.layers)
-    before = (whole.in_flight - 1) * (kept + whole.outside_kept)
+    before = (whole.in_flight - 1) * (kept + whole.outside_kept) + whole.beside
     steady = before + whole.outside_kept + whole.gathered + whole.workspace
     yield Held(
         phase="forward",
@@ -87,6 +124,14 @@ def instants(whole: Pass) -> Iterator[Held]:
             instant="last layer",
             activations=steady + kept + max(0, running) + whole.forward_casts,
             logits=0,
+            gradients=whole.accumulated,
+        )
+    if whole.scored is not None:
+        yield Held(
+            phase="forward",
+            instant="reference model",
+            activations=steady + kept + whole.scored,
+            logits=whole.loss_forward,
             gradients=whole.accumulated,
         )
     yield Held(
@@ -115,14 +160,14 @@ def instants(whole: Pass) -> Iterator[Held]:
             phase="backward",
             instant=f"MLP of layer {index}",
             activations=share + own + layer.mlp_extra,
-            logits=0,
+            logits=whole.loss_held,
             gradients=grown,
         )
         yield Held(
             phase="backward",
             instant=f"attention of layer {index}",
             activations=share + layer.mixer + layer.mixer_extra,
-            logits=0,
+            logits=whole.loss_held,
             gradients=grown + (layer.mlp_gradients if fresh else 0),
         )
         if fresh:
@@ -131,12 +176,12 @@ def instants(whole: Pass) -> Iterator[Held]:
         phase="backward",
         instant="embedding",
         activations=steady + whole.hidden,
-        logits=0,
+        logits=whole.loss_held,
         gradients=grown + (whole.embedding_gradients if fresh else 0),
     )
 
 
-def largest(whole: Pass, phase: str) -> Held:
+def largest(whole: Pass, phase: StepPhase) -> Held:
     """The instant of a phase that holds most."""
     return max(
         (held for held in instants(whole) if held.phase == phase),

@@ -59,6 +59,21 @@ class Parallel(Struct, frozen=True, kw_only=True):
         return min(self.dp, self.gpus_per_node) if self.fsdp == "hybrid" else self.dp
 
 
+class Rollout(Struct, frozen=True, kw_only=True):
+    """Where the completions of an online objective (GRPO, PPO) come from."""
+
+    completion: int | None = None
+    """Tokens that are generated; None is the trainer's default, at most the sequence."""
+    generations: int = 8
+    """Completions of a prompt that are compared with each other (GRPO)."""
+    vllm_share: float | None = None
+    """Of the card's memory that a colocated vLLM takes; None generates with transformers."""
+    vllm_sleeps: bool = False
+    """vLLM gives its memory back while the trainer works."""
+    card_bytes: int | None = None
+    """The card's memory that ``vllm_share`` is of."""
+
+
 class TrainingRun(Struct, frozen=True, kw_only=True):
     """One question. Nothing in it depends on the model."""
 
@@ -75,9 +90,18 @@ class TrainingRun(Struct, frozen=True, kw_only=True):
     checkpointing: Checkpointing = "none"
     attention: Attention | None = None
     loss: Loss = "standard"
+    tiled_head: bool = False
+    """A chunked loss runs over tiles of tokens and vocabulary, as TRL's fused head does."""
+    packed: bool = False
+    """Several documents share a row, kept apart by a mask or by the kernel's own lengths."""
+    reference: bool | None = None
+    """A frozen reference model beside the trained one; None is what the objective needs."""
+    rollout: Rollout = field(default_factory=Rollout)
     optimizer_in_backward: bool = False
     activation_offload: bool = False
     lora: LoraSpec = field(default_factory=LoraSpec)
+    frozen_fp32: bool = False
+    """Frozen weights are loaded in fp32, whatever the checkpoint holds."""
     adapter_fp32: bool = True
     """Adapters are fp32 although the weights are 16-bit (peft's autocast_adapter_dtype)."""
     quantize: str = "nf4-dq"
@@ -110,6 +134,8 @@ class TrainingRun(Struct, frozen=True, kw_only=True):
 DEFAULT_SEQ_LEN = 2048
 _LIMITS = {"seq-len": 2**30, "micro-batch": 2**24, "grad-accum": 2**24}
 _DEGREE = 2**20
+ONLINE: tuple[Objective, ...] = ("grpo", "ppo")
+"""Objectives that generate what they train on."""
 
 
 def checked(run: TrainingRun) -> TrainingRun:
@@ -134,7 +160,7 @@ def checked(run: TrainingRun) -> TrainingRun:
             )
     if layout.zero not in (0, 1, 2, 3):
         raise UsageError(f"ZeRO has no stage {layout.zero!r:.40}.", hint="Say --zero 0, 1, 2 or 3.")
-    for wrong, message, hint in _contradictions(run):
+    for wrong, message, hint in (*_contradictions(run), *_wrong_rollout(run)):
         if wrong:
             raise UsageError(message, hint=hint)
     return run
@@ -182,5 +208,52 @@ def _contradictions(run: TrainingRun) -> tuple[tuple[bool, str, str], ...]:
             run.method == "qlora" and run.precision == "fp32",
             "QLoRA computes in 16 bits.",
             "Say --precision bf16 or bf16-mixed.",
+        ),
+    )
+
+
+def _wrong_rollout(run: TrainingRun) -> tuple[tuple[bool, str, str], ...]:
+    rollout = run.rollout
+    share, completion = rollout.vllm_share, rollout.completion
+    return (
+        (
+            run.objective not in ONLINE and (share is not None or completion is not None),
+            f"Nothing is generated for {run.objective}.",
+            "Say --objective grpo, or leave out the options of the rollout.",
+        ),
+        (
+            share is not None and not 0 < share < 1,
+            f"vLLM cannot take {share!r:.20} of a card.",
+            "Give --vllm-gpu-memory-utilization a number between 0 and 1.",
+        ),
+        (
+            share is not None and run.objective == "ppo",
+            "TRL's PPO generates with transformers.",
+            "Leave out --vllm-gpu-memory-utilization, or say --objective grpo.",
+        ),
+        (
+            rollout.vllm_sleeps and share is None,
+            "Only a vLLM that shares the card can sleep.",
+            "Add --vllm-gpu-memory-utilization 0.3.",
+        ),
+        (
+            completion is not None and not 1 <= completion <= _LIMITS["seq-len"],
+            f"completion-len is {completion!r:.40}, no number of tokens.",
+            "Give --completion-len a whole number.",
+        ),
+        (
+            completion is not None and run.seq_len is not None and completion > run.seq_len,
+            "A completion is a part of the sequence and cannot be longer.",
+            "Give --seq-len room for the prompt and the completion.",
+        ),
+        (
+            not 2 <= rollout.generations <= _LIMITS["micro-batch"],
+            f"GRPO compares 2 completions of a prompt or more, not {rollout.generations!r:.40}.",
+            "Give --generations a whole number from 2.",
+        ),
+        (
+            run.reference is True and run.objective == "sft",
+            "Supervised fine-tuning has no reference model.",
+            "Say --objective dpo, grpo or ppo, or leave out --reference-model.",
         ),
     )

@@ -49,6 +49,8 @@ class Saving(Struct, frozen=True, kw_only=True):
     adapter_dropout: bool = False
     dora: bool = False
     fused_layers: bool = False
+    packed: bool = False
+    """Rows hold several documents: sdpa is given a mask."""
     query_rank: int = 0
     """Of the query's own latent in multi-head latent attention."""
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from hfmem.checkpoint.gguf import GGUF_DOCUMENT
 from hfmem.checkpoint.kv_scheme import kv_scheme
 from hfmem.checkpoint.packed import Packing, packing
-from hfmem.checkpoint.snapshot import Checkpoint, Note, Snapshot
+from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Checkpoint, Note, Snapshot
 from hfmem.checkpoint.tensor import total_bytes
 from hfmem.dtypes import FLOATS, from_name
 from hfmem.errors import MissingKeyError, UnsupportedArchitectureError
@@ -19,7 +18,6 @@ from hfmem.model.components import ComponentRun, split
 from hfmem.model.config import Config, read, text_section
 from hfmem.model.declared import declared_tensors, logical_tensors
 from hfmem.model.forward import ForwardPass, forward_pass
-from hfmem.model.gguf import describe_gguf
 from hfmem.model.model import Model
 from hfmem.model.parameters import Parameters, count_parameters, held_once, routing
 from hfmem.model.unpacked import unpacked
@@ -40,6 +38,8 @@ def describe(snapshot: Snapshot) -> Model:
     """
     keys = snapshot.documents.get(GGUF_DOCUMENT)
     if keys is not None and snapshot.checkpoint is not None:
+        from hfmem.model.gguf import describe_gguf
+
         return describe_gguf(snapshot, snapshot.checkpoint, keys)
     config = read(snapshot.config or {})
     notes = list(snapshot.notes)

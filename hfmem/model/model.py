@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
 
-from hfmem.checkpoint.gguf_files import GgufListing
 from hfmem.checkpoint.snapshot import Note, SourceName
 from hfmem.model.architectures import Decoder
 from hfmem.model.forward import ForwardPass
 from hfmem.model.parameters import Parameters
 from hfmem.model.weights import WeightRun
 
+if TYPE_CHECKING:
+    from hfmem.checkpoint.gguf_files import GgufListing
 
-class Model(Struct, frozen=True, kw_only=True):
-    """Everything that the equation reads. Built by ``hfmem.model.describe``."""
+
+class Model(Struct, frozen=True, kw_only=True, eq=False):
+    """Everything that the equation reads. Built by ``hfmem.model.describe``.
+
+    Equal to itself alone, so that what follows from a model is remembered by it.
+    """
 
     name: str
     revision: str | None

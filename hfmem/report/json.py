@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING
 
 from hfmem._version import __version__
 from hfmem.answer import Estimate, Failure, PerGpu
-from hfmem.hardware.advice import Advice
 from hfmem.hardware.fit import Fit
 from hfmem.memory.estimate import PARTS, Phase
-from hfmem.memory.offload import DeviceMap
 from hfmem.memory.precision import Rung
-from hfmem.memory.rules import Rule
 from hfmem.memory.term import Term
 from hfmem.memory.workload import Workload
 from hfmem.model.packed_parameters import packed_parts
@@ -25,6 +22,9 @@ from hfmem.text import clean
 
 if TYPE_CHECKING:
     from hfmem.comparison import Compared
+    from hfmem.hardware.advice import Advice
+    from hfmem.memory.offload import DeviceMap
+    from hfmem.memory.rules import Rule
     from hfmem.model.media import Media
 
 SCHEMA_VERSION = 1

@@ -24,6 +24,7 @@ from hfmem.report.phrases import (
     share,
     size,
     size_or_unknown,
+    smallest_words,
     span,
     stored_dtypes,
 )
@@ -83,13 +84,14 @@ def _single(estimate: Estimate) -> Iterator[str]:
     yield from _speed(estimate)
     if estimate.precision:
         yield from _grid(
-            ("precision", "weights", "total", "bits per weight"),
+            ("precision", "weights", "total", "bits per weight", "smallest GPU"),
             (
                 (
                     escape(rung.scheme),
                     size(rung.weights_bytes),
                     size(rung.total_bytes),
                     f"{rung.bits_per_weight:.2f}",
+                    escape(smallest_words(rung)),
                 )
                 for rung in estimate.precision
             ),

@@ -6,6 +6,7 @@ from hfmem.answer import Estimate
 from hfmem.checkpoint.snapshot import SourceName
 from hfmem.hardware.fit import Fit
 from hfmem.memory.estimate import PARTS, Phase
+from hfmem.memory.precision import Rung
 from hfmem.memory.workload import Workload
 from hfmem.model.packed_parameters import bits_per_weight, packed_parts
 from hfmem.text import clean
@@ -39,6 +40,14 @@ def size(amount: int) -> str:
 def size_or_unknown(amount: int | None) -> str:
     """Bytes, or the word for not known."""
     return "unknown" if amount is None else size(amount)
+
+
+def smallest_words(rung: Rung) -> str:
+    """The smallest hardware of a rung: ``h100-sxm``, ``3 × mi350x``, ``none``."""
+    if rung.smallest_gpu is None:
+        return "none"
+    times = f"{rung.smallest_count} × " if (rung.smallest_count or 1) > 1 else ""
+    return times + clean(rung.smallest_gpu)
 
 
 def span(low: int, high: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -10,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hfmem.answer import Estimate
+from hfmem.hardware.catalogue import CURRENT_WORDS
 from hfmem.hardware.fit import Fit, Verdict
 from hfmem.memory.estimate import PARTS
 from hfmem.memory.precision import Rung
-from hfmem.memory.rules import Rule
 from hfmem.report.phrases import (
     PART_LABELS,
     SOURCES,
@@ -27,6 +28,7 @@ from hfmem.report.phrases import (
     share,
     size,
     size_or_unknown,
+    smallest_words,
     span,
     stored_dtypes,
 )
@@ -35,6 +37,9 @@ from hfmem.report.screen import Screen
 from hfmem.report.speed import speed_words
 from hfmem.text import clean
 from hfmem.units import count, gb, gib
+
+if TYPE_CHECKING:
+    from hfmem.memory.rules import Rule
 
 _VERDICT_STYLES = {"fits": "green", "tight": "yellow", "offload": "yellow", "no": "red"}
 _INDENT = (0, 0, 0, 2)
@@ -53,7 +58,10 @@ def render(estimate: Estimate, screen: Screen) -> RenderableType:
         blocks.append(speed)
     if estimate.runtimes:
         blocks.append(_runtimes(estimate))
-    blocks += [block for fit in estimate.fit if (block := _advice(fit)) is not None]
+    several = len(estimate.fit) > 1
+    blocks += [
+        block for fit in estimate.fit if (block := _advice(fit, named=several)) is not None
+    ]
     if estimate.precision:
         blocks.append(_ladder(estimate.precision, screen))
     if (offered := quantizations_table(estimate.model, grid(header=True))) is not None:
@@ -267,8 +275,11 @@ def _runtimes(estimate: Estimate) -> RenderableType:
     return Padding(table, _INDENT)
 
 
-def _advice(fit: Fit) -> RenderableType | None:
-    """What runs it, or the changes after which it fits, each with its total and its command."""
+def _advice(fit: Fit, *, named: bool) -> RenderableType | None:
+    """What runs it, or the changes after which it fits, each with its total and its command.
+
+    ``named`` writes the card above them, which several blocks need.
+    """
     if not fit.advice and fit.refusal is None:
         return None
     table = grid()
@@ -276,6 +287,8 @@ def _advice(fit: Fit) -> RenderableType | None:
     table.add_column(overflow="fold")
     if fit.refusal is not None:
         table.add_row(gpu_label(fit), Text(clean(fit.refusal, limit=400), style="red"))
+    elif named:
+        table.add_row("on", Text(gpu_label(fit)))
     for number, one in enumerate(fit.advice):
         first = "run" if one.change == "none" else "fits with" if number == 0 else ""
         label = Text(clean(one.label, limit=120), style="bold")
@@ -323,17 +336,10 @@ def _ladder(rungs: tuple[Rung, ...], screen: Screen) -> RenderableType:
             size(rung.weights_bytes),
             size(rung.total_bytes),
             f"{rung.bits_per_weight:.2f}",
-            _smallest(rung),
+            smallest_words(rung),
         ]
         table.add_row(*row, *([clean(rung.note, limit=120)] if screen.columns >= 96 else []))
-    return Padding(table, _INDENT)
-
-
-def _smallest(rung: Rung) -> str:
-    if rung.smallest_gpu is None:
-        return "none"
-    times = f"{rung.smallest_count} × " if (rung.smallest_count or 1) > 1 else ""
-    return times + clean(rung.smallest_gpu)
+    return Padding(Group(table, Text(f"smallest of {CURRENT_WORDS}", style="dim")), _INDENT)
 
 
 def rules_table(rules: tuple[Rule, ...], screen: Screen) -> RenderableType:

@@ -154,12 +154,13 @@ def _facts(plan: Plan) -> RenderableType:
     table = grid()
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for label, value in _fact_rows(plan):
+    for label, value in fact_rows(plan):
         table.add_row(label, value)
     return Padding(table, _INDENT)
 
 
-def _fact_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
+def fact_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
+    """Label and value of what is not in the breakdown."""
     memory, run = plan.memory, plan.run
     yield (
         "phases",
@@ -189,7 +190,6 @@ def _fits(fits: tuple[TrainingFit, ...]) -> RenderableType:
     table.add_column("max micro-batch", justify="right", no_wrap=True)
     table.add_column("max seq-len", justify="right", no_wrap=True)
     table.add_column("step", justify="right", no_wrap=True)
-    notes: list[str] = []
     for fit in fits:
         times = f"{fit.group.count} × " if fit.group.count > 1 else ""
         name = clean(fit.group.gpu.id)
@@ -201,6 +201,15 @@ def _fits(fits: tuple[TrainingFit, ...]) -> RenderableType:
             "" if fit.max_seq_len is None else f"{fit.max_seq_len:,}",
             "" if fit.step_seconds is None else f"{fit.step_seconds:,.2f} s",
         )
+    lines = [Text(note, style="dim") for note in fit_notes(fits)]
+    return Padding(Group(table, *lines), _INDENT)
+
+
+def fit_notes(fits: tuple[TrainingFit, ...]) -> list[str]:
+    """What would make it fit, the fewest GPUs, and what the time of a step supposes."""
+    notes: list[str] = []
+    for fit in fits:
+        name = clean(fit.group.gpu.id)
         if fit.verdict == "no":
             change = f"it would fit with {fit.advice}" if fit.advice else "no change makes it fit"
             notes.append(f"{name}: {change}")
@@ -208,8 +217,7 @@ def _fits(fits: tuple[TrainingFit, ...]) -> RenderableType:
             notes.append(f"{name}: fewest GPUs by {ranks}")
     if any(fit.step_seconds is not None for fit in fits):
         notes.append(f"step: at {MFU:.0%} of the peak rate, communication aside")
-    lines = [Text(note, style="dim") for note in notes]
-    return Padding(Group(table, *lines), _INDENT)
+    return notes
 
 
 def _ranks(fit: TrainingFit) -> str:
@@ -229,14 +237,20 @@ def _methods(methods: tuple[MethodRow, ...]) -> RenderableType:
     table.add_column("needs", justify="right", no_wrap=True)
     table.add_column("fits on", overflow="fold")
     for row in methods:
-        held = [card for card, fits in row.cards if fits]
+        words = cards_words(row)
         table.add_row(
             row.name,
             count(row.trainable),
             size(row.need_bytes),
-            Text(", ".join(held)) if held else Text("none of the common cards", style="red"),
+            Text(words, style="" if any(fits for _, fits in row.cards) else "red"),
         )
     return Padding(table, _INDENT)
+
+
+def cards_words(row: MethodRow) -> str:
+    """The common cards that hold a method."""
+    held = [card for card, fits in row.cards if fits]
+    return ", ".join(held) if held else "none of the common cards"
 
 
 def _notes(messages: Sequence[str]) -> RenderableType:

@@ -9,7 +9,7 @@ from hfmem.answer import Failure
 from hfmem.hardware.training_fit import MFU, TrainingFit
 from hfmem.memory.term import Term
 from hfmem.memory.training_estimate import TRAINING_PARTS
-from hfmem.memory.training_run import TrainingRun
+from hfmem.memory.training_run import ONLINE, TrainingRun
 from hfmem.report.json import SCHEMA_VERSION, Object, dumps, failure, rule_object, term_object
 from hfmem.text import clean
 from hfmem.training import MethodRow, Plan
@@ -54,6 +54,9 @@ def asked(run: TrainingRun) -> Object:
         "compile": run.fused_layers,
         "optimizer_in_backward": run.optimizer_in_backward,
         "activation_offload": run.activation_offload,
+        "packed": run.packed,
+        "reference_model": run.reference,
+        "rollout": _rollout(run) if run.objective in ONLINE else None,
         "lora_rank": run.lora.rank if run.adapted else None,
         "lora_targets": _targets(run) if run.adapted else None,
         "quantize": run.quantize if run.method == "qlora" else None,
@@ -67,6 +70,16 @@ def asked(run: TrainingRun) -> Object:
             "fsdp": layout.fsdp,
             "offload": layout.offload,
         },
+    }
+
+
+def _rollout(run: TrainingRun) -> Object:
+    rollout = run.rollout
+    return {
+        "completion_len": rollout.completion,
+        "generations": rollout.generations,
+        "vllm_gpu_memory_utilization": rollout.vllm_share,
+        "vllm_sleep": rollout.vllm_sleeps,
     }
 
 

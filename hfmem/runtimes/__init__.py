@@ -68,11 +68,13 @@ class Runtime(Struct, frozen=True, kw_only=True):
     vendors: frozenset[str] = frozenset({"nvidia", "amd"})
     """Whose cards the precision ladder looks among."""
     by_class: bool = True
-    """Whether what the engine holds of a card depends on the card's class and not on its size."""
-    held: Callable[[Model, str], tuple[int, int]] | None = None
-    """Bytes of the weights in a scheme, on the devices and in the file, for engines that lay a
-    file of their own out; None where a loader converts matrix by matrix. Raises UsageError where
-    the 16-bit shapes are not known."""
+    """Whether what the engine holds on a card depends on the kind of card and not on its size."""
+    many: bool = True
+    """Whether several devices share a model."""
+    held: Callable[[Model, str | None], tuple[int, int]] | None = None
+    """Bytes of the weights as published or in a scheme, on the devices and in the files, for
+    engines with files of their own; None where a loader converts matrix by matrix. Raises
+    UsageError where the 16-bit shapes are not known."""
     spans_nodes: bool = False
     """Whether more than eight GPUs are stages of a pipeline."""
     versions: tuple[str, str] | None = None
@@ -169,7 +171,7 @@ def _ollama() -> Runtime:
 
     return Runtime(
         name="ollama",
-        ladder=_FILE_TYPES,
+        ladder=ollama.FILE_TYPES,
         by_class=False,
         held=llama_cpp_weights.held,
         kv_dtypes=ollama.KV_DTYPES,
@@ -181,13 +183,14 @@ def _ollama() -> Runtime:
 
 
 def _mlx() -> Runtime:
-    from hfmem.runtimes import mlx
+    from hfmem.runtimes import mlx, mlx_weights
 
     return Runtime(
         name="mlx",
         ladder=("mlx-8bit", "mlx-6bit", "mlx-5bit", "mlx-4bit", "mlx-3bit"),
         vendors=frozenset({"apple"}),
-        held=mlx.held,
+        many=False,
+        held=mlx_weights.bytes_in,
         kv_dtypes=mlx.KV_DTYPES,
         estimate=mlx.estimate,
         small_kv_dtype="q8",

@@ -18,8 +18,10 @@ _VLLM_NAMES = {
     "dp": "--data-parallel-size",
     "dcp": "--decode-context-parallel-size",
 }
-_VLLM_QUANTIZATION = {"fp8": "fp8", "nf4": "bitsandbytes", "nf4-dq": "bitsandbytes"}
-"""Schemes that vLLM 0.33 makes as it loads; the others need a checkpoint made so."""
+_VLLM_QUANTIZATION = {"fp8": "fp8_per_tensor", "nf4": "bitsandbytes"}
+"""Schemes that vLLM 0.33 makes as it loads; the others need a checkpoint made so. Its ``fp8`` is
+for weights that are FP8 already (quantization/fp8.py: Fp8Config), in older versions for all
+(vllm-project/vllm#53585)."""
 
 
 def vllm_command(
@@ -49,7 +51,8 @@ def vllm_command(
     if workload.kv_dtype != "auto":
         words += ["--kv-cache-dtype", workload.kv_dtype]
     if scheme is not None and scheme in _VLLM_QUANTIZATION:
-        words += ["--quantization", _VLLM_QUANTIZATION[scheme]]
+        made = _VLLM_QUANTIZATION[scheme]
+        words += ["--quantization", "fp8" if scheme == "fp8" and _older(workload) else made]
     for flag, value in flags.items():
         spelled = _VLLM_NAMES.get(flag, f"--{flag.replace('_', '-')}")
         match flag, value:
@@ -64,6 +67,13 @@ def vllm_command(
             case _:
                 words += [spelled, str(value)]
     return shlex.join(words)
+
+
+def _older(workload: Workload) -> bool:
+    """Whether an older vLLM was asked for than the one whose flags these are."""
+    from hfmem.runtimes.vllm_versions import NEWEST, numbers
+
+    return workload.version is not None and numbers(workload.version)[:2] < numbers(NEWEST)
 
 
 _BITSANDBYTES = {

@@ -60,13 +60,13 @@ class Stored(Struct, frozen=True, kw_only=True):
         return sum(self.layers) + sum(self.experts)
 
 
-def held(model: Model, name: str) -> tuple[int, int]:
+def held(model: Model, name: str | None) -> tuple[int, int]:
     """Bytes of a file type, on devices that hold every layer and in the files. Raises UsageError.
 
-    Llama-3.1-8B in Q8_0: the file's input embedding of 558,170,112 bytes stays with the host.
+    Llama-3.1-8B in Q8_0: the input embedding of 558,170,112 bytes stays with the host.
     """
-    found = _converted(model, name)
-    return found.device_bytes, found.file_bytes
+    found = stored(model, name, None)
+    return (0, 0) if found is None else (found.device_bytes, found.file_bytes)
 
 
 def stored(model: Model, quantize: str | None, dtype: str | None) -> Stored | None:

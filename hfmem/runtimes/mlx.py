@@ -16,9 +16,8 @@ from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName
 from hfmem.memory.overhead import MPS_CONTEXT
 from hfmem.memory.quantize import scheme
-from hfmem.memory.quantize.convert import as_converted, convert
+from hfmem.memory.quantize.convert import as_converted
 from hfmem.memory.term import Term, total
-from hfmem.memory.weights import weights as held_weights
 from hfmem.memory.workload import DEFAULT_CTX, Workload
 from hfmem.model.layers import (
     CacheKind,
@@ -34,6 +33,7 @@ from hfmem.model.layers import (
 )
 from hfmem.model.model import Model
 from hfmem.model.parameters import routing
+from hfmem.runtimes.mlx_weights import TOWERS, held, loading
 from hfmem.runtimes.vllm_peak import Widths, widths
 
 VERSION = "0.32.2"
@@ -47,7 +47,6 @@ GROUP = 64
 _BITS = {"q8": 8, "q4": 4, "q2": 2}
 KV_DTYPES = ("auto", *_BITS)
 """``--kv-bits 8``, 4 and 2; the widths that a word of 32 bits holds whole."""
-_TOWERS = frozenset({"vision", "audio", "projector"})
 _ROTATING = frozenset(
     {
         *("afmoe", "baichuan_m1", "cohere2", "exaone4", "exaone_moe", "gemma3", "gemma3_text"),
@@ -76,9 +75,10 @@ def cells(kind: CacheKind, tokens: int, *, rotating: bool, chunk: int) -> int:
         case LatentAttention():
             return grown(tokens)
         case SlidingWindow():
-            return _kept(kind.window, tokens, chunk) if rotating else grown(tokens)
+            return _rotated(kind.window, tokens, chunk) if rotating else grown(tokens)
         case ChunkedAttention():
-            return _kept(kind.chunk, tokens, chunk)
+            # ChunkedKVCache: trimmed to a chunk before the next tokens are added.
+            return min(grown(tokens), kind.chunk + grown(chunk))
         case (
             RecurrentState() | CrossAttention() | CompressedAttention() | SharedCache() | NoCache()
         ):
@@ -87,10 +87,11 @@ def cells(kind: CacheKind, tokens: int, *, rotating: bool, chunk: int) -> int:
             assert_never(kind)
 
 
-def _kept(window: int, tokens: int, chunk: int) -> int:
+def _rotated(window: int, tokens: int, chunk: int) -> int:
+    """The prompt comes in without its last token, which makes room for a step more."""
     if chunk > 1:
         return min(tokens, window - 1 + chunk)
-    return min(grown(tokens), window)
+    return min(tokens - 1 + STEP, window)
 
 
 def row_bytes(elements: int, *, element: int, bits: int | None, group: int = GROUP) -> int:
@@ -124,8 +125,7 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     size = widths(model, routing(model.decoder.text))
     if size is None:
         unknown.append("activations")
-    kept = tuple(run for run in model.weights or () if run.component not in _TOWERS)
-    held = held_weights(kept, dtype=dtype, model_type=None)
+    weights, how = held(model, dtype=dtype), loading(model)
     overhead = total("overhead", (MPS_CONTEXT.term("context"),), because="Metal's own memory")
     prompt = min(PREFILL_STEP, tokens)
     instants: tuple[tuple[PhaseName, int], ...] = (("prefill", prompt), ("decode", 1))
@@ -135,7 +135,7 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
             memory=total(
                 "memory",
                 (
-                    held,
+                    weights,
                     _cache(model, workload, tokens, dtype=dtype, bits=bits, chunk=chunk),
                     _activations(size, chunk * workload.batch, dtype=dtype),
                     overhead,
@@ -157,20 +157,9 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
             > cells(kind, tokens, rotating=_rotates(model), chunk=1)
         ),
         unknown=tuple(unknown),
-        notes=_notes(model, workload, ctx, group, held=held),
-        refusal=None if count == 1 else "mlx-lm runs a model on one machine here.",
+        notes=_notes(model, workload, ctx, group, held=weights),
+        refusal=how.refusal if count == 1 else "mlx-lm runs a model on one machine here.",
     )
-
-
-def held(model: Model, name: str) -> tuple[int, int]:
-    """Bytes of the weights in a scheme of MLX, as loaded and in the files. Raises UsageError.
-
-    Encoders of pictures and sound are in the files only. Llama-3.1-8B in 4 bits and groups of 64:
-    4.5 bits a weight, embedding and head too, beside norms in 16 bits.
-    """
-    parts = convert(model, scheme(name, runtime="mlx"), dtype=model.dtype).weights.parts
-    sizes = {part.name: part.bytes for part in parts}
-    return sum(size for what, size in sizes.items() if what not in _TOWERS), sum(sizes.values())
 
 
 def _rotates(model: Model) -> bool:
@@ -295,6 +284,11 @@ def _notes(
     model: Model, workload: Workload, ctx: int, group: GpuGroup | None, *, held: Term
 ) -> tuple[Note, ...]:
     found = []
+    if (how := loading(model)).refusal is not None:
+        found.append(Note(code="not_loaded", message=f"{how.refusal}."))
+    elif how.expansion is not None:
+        message = f"mlx-lm {VERSION} expands these FP8 weights to bf16 as it loads them."
+        found.append(Note(code="expanded", message=message))
     if workload.ctx is None:
         message = f"No context was given: {ctx:,} tokens are assumed."
         found.append(Note(code="default_ctx", message=message))
@@ -304,7 +298,7 @@ def _notes(
             f"{ctx:,} tokens are more than the model's maximum of {limit:,}; computed as asked."
         )
         found.append(Note(code="beyond_max_context", message=message))
-    if any(run.component in _TOWERS and run.loaded for run in model.weights or ()):
+    if any(run.component in TOWERS and run.loaded for run in model.weights or ()):
         message = "Encoders of pictures and sound are left out, as mlx-lm does for most models."
         found.append(Note(code="language_only", message=message))
     if group is not None and held.bytes * 10 > group.gpu.usable_bytes * 9:

@@ -22,6 +22,8 @@ from hfmem.units import GIB, MIB
 
 KV_DTYPES = ("auto", "f16", "q8_0", "q4_0")
 """docs/faq.mdx: OLLAMA_KV_CACHE_TYPE; f16 unless it is set."""
+FILE_TYPES = ("q8_0", "q4_k_m", "q4_k_s")
+"""docs/import.mdx: what ``ollama create --quantize`` makes."""
 LARGE, MEDIUM, DEFAULT, CONSTRAINED = 2048, 1024, 512, 256
 _ONE_AT_A_TIME = frozenset(
     {

@@ -1,17 +1,17 @@
 """transformers: weights as loaded, a cache that grows, activations of one forward pass.
 
 Three instants. Loading holds the weights and what converting them needs; prefill runs the whole
-prompt in
-one pass (generate does not chunk by default); decode appends a token to every layer's cache. What
-is
-asked for is the largest of them.
+prompt in one pass (generate does not chunk by default); decode appends a token to every layer's
+cache. What is asked for is the largest of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
@@ -32,6 +32,7 @@ from hfmem.memory.kv_cache import (
 from hfmem.memory.kv_cache import group as folded
 from hfmem.memory.loading import Held, held
 from hfmem.memory.overhead import overhead
+from hfmem.memory.packed_loading import Place, place, rule_of
 from hfmem.memory.parallel import layer_split, replicated
 from hfmem.memory.quantize import matrices
 from hfmem.memory.quantize.schemes import refusal, scheme
@@ -43,9 +44,8 @@ from hfmem.model.model import Model
 VERSION = "5.23"
 
 # Bits of a cached element: transformers 5.23 cache_utils.py. QuantizedLayer groups 64 elements
-# under a
-# scale and a zero point in the compute type; Fp8QuantizedLayer scales a whole tensor. HQQ packs ten
-# 3-bit values into 32 bits (hqq core/bitpack.py: pack_3bit_32).
+# under a scale and a zero point in the compute type; Fp8QuantizedLayer scales a whole tensor. HQQ
+# packs ten 3-bit values into 32 bits (hqq core/bitpack.py: pack_3bit_32).
 _GROUP_OVERHEAD = Fraction(2 * 16, 64)
 _QUANTIZED_BITS: dict[str, Fraction] = {
     "fp8": Fraction(8),
@@ -66,18 +66,52 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
 
     Raises UsageError for a quantized cache that the model's layers do not take.
     """
+    card = group.gpu if group and rule_of(model) else None
+    found = _tensors(model, workload, place(workload.device, card))
+    phases = tuple(
+        _phase(name, tensors, workload=workload, group=group) for name, *tensors in found.instants
+    )
+    count = group.count if group else 1
+    rank = tuple(layer_split(phase, model=model, count=count) for phase in phases)
+    return MemoryEstimate(
+        phases=tuple(
+            replicated(phase, rank=one, count=count)
+            for phase, one in zip(phases, rank, strict=True)
+        ),
+        rank=rank if count > 1 else (),
+        count=count,
+        refusal=_refusal(workload, group),
+        offloaded_bytes=_offloaded(rank, layers=len(model.decoder.layers)),
+        ctx=found.ctx,
+        kv_dtype=found.kv_dtype,
+        bytes_per_token=found.bytes_per_token,
+        unknown=found.unknown,
+        notes=found.notes,
+    )
+
+
+class _Tensors(Struct, frozen=True, kw_only=True):
+    """What is held at each instant, whatever the card beside it costs."""
+
+    instants: tuple[tuple[PhaseName, Term, Term, Term], ...]
+    """Weights, cache and activations."""
+    ctx: int
+    kv_dtype: str
+    bytes_per_token: int
+    unknown: tuple[str, ...]
+    notes: tuple[Note, ...]
+
+
+# A verdict asks for the same contexts and batches on card after card.
+@lru_cache(maxsize=256)
+def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
     dtype = workload.dtype or model.dtype
     ctx, notes = _context(model, workload)
     groups = folded(model.decoder.layers)
     tokens = ctx + workload.media_tokens
     cache = _cache(groups, ctx=tokens, workload=workload, dtype=dtype)
     weights = held(
-        model,
-        dtype=dtype,
-        device=workload.device,
-        gpu=group.gpu if group else None,
-        quantize=workload.quantize,
-        asked=workload.dtype,
+        model, dtype=dtype, where=where, quantize=workload.quantize, asked=workload.dtype
     )
     unknown = [] if weights else ["weights"]
     if not model.cache_known:
@@ -96,20 +130,8 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         ("prefill", used, cache, prefill or _UNKNOWN_ACTIVATIONS),
         ("decode", used, cache, decode or _UNKNOWN_ACTIVATIONS),
     )
-    phases = tuple(
-        _phase(name, tensors, workload=workload, group=group) for name, *tensors in instants
-    )
-    count = group.count if group else 1
-    rank = tuple(layer_split(phase, model=model, count=count) for phase in phases)
-    return MemoryEstimate(
-        phases=tuple(
-            replicated(phase, rank=one, count=count)
-            for phase, one in zip(phases, rank, strict=True)
-        ),
-        rank=rank if count > 1 else (),
-        count=count,
-        refusal=_refusal(workload, group),
-        offloaded_bytes=_offloaded(rank, layers=len(model.decoder.layers)),
+    return _Tensors(
+        instants=instants,
         ctx=ctx,
         kv_dtype=torch_name(dtype) if workload.kv_dtype == "auto" else workload.kv_dtype,
         bytes_per_token=_bytes_per_token(groups, ctx=tokens, workload=workload, dtype=dtype),
@@ -430,7 +452,9 @@ def _activations(peak: Peak, cache: Term, *, beside: tuple[Term, ...], share: Fr
             )
         )
     found = total(
-        "activations", parts, because=f"the {peak.instant} instant of the layer that holds most ({peak.source})"
+        "activations",
+        parts,
+        because=f"the {peak.instant} instant of the layer that holds most ({peak.source})",
     )
     return replace(found, low=int(found.bytes * share), high=found.bytes)
 

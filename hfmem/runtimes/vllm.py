@@ -14,6 +14,7 @@ from math import ceil
 from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
+from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import PARTS, MemoryEstimate, Phase, Pool
 from hfmem.memory.parallel import times
@@ -27,6 +28,7 @@ from hfmem.runtimes.vllm_cache import CachePlan, plan
 from hfmem.runtimes.vllm_peak import widths
 from hfmem.runtimes.vllm_rank import Stage, stage_of
 from hfmem.runtimes.vllm_settings import Settings, settings
+from hfmem.runtimes.vllm_support import support
 from hfmem.units import GIB, gib
 
 
@@ -36,6 +38,9 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     Raises UsageError for a layout that the group or the engine does not take.
     """
     chosen = settings(model, workload, group)
+    taken = support(model, version=workload.version, quantize=workload.quantize)
+    if taken.pools:
+        chosen = replace(chosen, pools=True)
     if workload.quantize is not None:
         one = scheme(workload.quantize, runtime="vllm")
         model = as_converted(model, one, dtype=chosen.dtype)
@@ -61,12 +66,14 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         kv_dtype=chosen.kv_dtype,
         bytes_per_token=_per_token(caches, chosen) * layout.tp,
         unknown=tuple(dict.fromkeys(unknown)),
-        notes=(*_notes(model, workload, chosen, caches), *_untold(unknown)),
+        notes=(*taken.notes, *_notes(model, workload, chosen, caches), *_untold(unknown, model)),
         outside_bytes=worst.outside,
         offloaded_bytes=worst.phase.memory.bytes - worst.outside - worst.offloadable,
         budget_bytes=None if group is None else _budget(chosen, workload, group, stages),
         pool=None if group is None or unknown else _pool(chosen, workload, group, caches, stages),
-        refusal=None if group is None else _refusal(chosen, group, worst, workload),
+        refusal=None
+        if group is None
+        else taken.refusal or _refusal(chosen, group, worst, workload),
     )
 
 
@@ -84,9 +91,16 @@ def offload_gib(
 def _plan(model: Model, chosen: Settings, workload: Workload) -> CachePlan | None:
     hybrid = not workload.flags.switch("disable_hybrid_kv_cache_manager")
     try:
-        return plan(model.decoder.layers, chosen, hybrid=hybrid)
+        found = plan(model.decoder.layers, chosen, hybrid=hybrid)
     except LookupError:
         return None
+    if chosen.layout.dcp > 1 and any(one.kind == "sliding" for one in found.groups):
+        # v1/kv_cache_interface.py: SlidingWindowSpec.max_memory_usage_bytes asserts it.
+        raise UsageError(
+            "vLLM does not share a sliding window among decode context parallel ranks.",
+            hint="Leave --decode-context-parallel-size out for this model.",
+        )
+    return found
 
 
 def _per_token(caches: CachePlan, chosen: Settings) -> int:
@@ -165,6 +179,11 @@ def _refusal(chosen: Settings, group: GpuGroup, worst: Stage, workload: Workload
     """vLLM does not start when less than its budget is free (v1/worker/utils.py)."""
     if group.gpu.vendor in {"apple", "google"}:
         return f"vLLM does not run on {group.gpu.name}; --runtime transformers does."
+    if group.gpu.vendor == "cpu":
+        return (
+            f"What vLLM takes of {group.gpu.name} is not known here: its rules for a machine "
+            "without a GPU are others. --runtime transformers --device cpu has them."
+        )
     if workload.quantize is not None:
         found = scheme_refusal(scheme(workload.quantize, runtime="vllm"), group.gpu)
         if found is not None:
@@ -190,10 +209,13 @@ def _refusal(chosen: Settings, group: GpuGroup, worst: Stage, workload: Workload
     )
 
 
-def _untold(unknown: list[str]) -> tuple[Note, ...]:
-    if "kv_cache" not in unknown:
+def _untold(unknown: list[str], model: Model) -> tuple[Note, ...]:
+    if "kv_cache" not in unknown or not model.cache_known:
         return ()
-    message = "How vLLM keeps the cache of this model's compressed attention is not known here."
+    message = (
+        "How vLLM keeps the cache of this model's compressed attention is known for DeepSeek-V4 "
+        "since 0.21 (ratios 4 and 128, heads of 512), with the hybrid cache manager."
+    )
     return (Note(code="kv_cache_unknown", message=message),)
 
 

@@ -73,7 +73,7 @@ class CachePlan(Struct, frozen=True, kw_only=True):
             pages = (
                 Counter(page for layer, page in one.pages if layer in stage) for one in self.groups
             )
-            return self.repeated_bytes * max((max(one.values(), default=0) for one in pages))
+            return self.repeated_bytes * max(max(one.values(), default=0) for one in pages)
         return max(
             (sum(page for layer, page in one.pages if layer in stage) for one in self.groups),
             default=0,

@@ -31,7 +31,7 @@ def compressed_plan(layers: tuple[Layer, ...], settings: Settings, *, hybrid: bo
     """The groups of DeepSeek-V4: compressed keys, windows, and the two kinds of state.
 
     V4-Flash at 30,000 tokens in 0.22: 6,800 blocks of 1,051,776 bytes are the 6.66 GiB that vLLM
-    printed (vllm-project/vllm#44376, two steps of 8,192 tokens in flight). Raises LookupError for
+    printed (vllm-project/vllm#44376, a step of 16,384 tokens). Raises LookupError for
     what is not known: an older version, other ratios or widths, the flag that makes every
     layer a full one.
     """
@@ -54,9 +54,7 @@ def compressed_plan(layers: tuple[Layer, ...], settings: Settings, *, hybrid: bo
         widths = [kind.head_dim]
         if kind.indexer_dim:
             # A key in fp8 and a scale of four bytes every 128 elements, as in DeepSeek-V3.2.
-            pooled.append(
-                (number, _page(rows * (kind.indexer_dim + kind.indexer_dim // 128 * 4)))
-            )
+            pooled.append((number, _page(rows * (kind.indexer_dim + kind.indexer_dim // 128 * 4))))
             widths.append(kind.indexer_dim)
         for width in widths:  # sums and scores in fp32, twice where two windows overlap
             page = _page(_STATE_BLOCKS[kind.ratio] * 2 * overlap * width * 4)
@@ -81,7 +79,9 @@ def compressed_plan(layers: tuple[Layer, ...], settings: Settings, *, hybrid: bo
     )
 
 
-def _kinds(layers: tuple[Layer, ...]) -> list[tuple[int, CompressedAttention | SlidingWindow]] | None:
+def _kinds(
+    layers: tuple[Layer, ...],
+) -> list[tuple[int, CompressedAttention | SlidingWindow]] | None:
     """The layers, where they are what the engine's kernels take."""
     found: list[tuple[int, CompressedAttention | SlidingWindow]] = []
     for number, kinds in enumerate(layers):

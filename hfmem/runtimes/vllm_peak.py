@@ -84,7 +84,8 @@ def activations(model: Model, size: Widths, settings: Settings, *, last: bool) -
         f"the vocabulary, and 2 × {tokens:,} × {size.hidden:,} hidden states "
         f"({settings.behaviour.source})",
     )
-    largest = max(layer, sampler, key=lambda term: term.bytes) if last else layer
+    samples = last and not settings.pools
+    largest = max(layer, sampler, key=lambda term: term.bytes) if samples else layer
     parts = [largest, *_workspaces(model, size, settings)]
     if not last:
         parts.append(_plain("handed on", 2 * step * size.hidden, "hidden states and residual"))
@@ -112,7 +113,13 @@ def _workspaces(model: Model, size: Widths, settings: Settings) -> list[Term]:
     if size.chosen and not fused:
         divided = 1 if layout.dealt else layout.experts
         expert = -(-size.expert // divided)
-        rows = tokens * size.chosen
+        # Replicas gather all their tokens before the experts (config/parallel.py:
+        # all2all_backend, prepare_finalize/naive_dp_ep.py).
+        rows = tokens * layout.dp * size.chosen
+        if layout.dp > 1:
+            gathered = tokens * layout.dp * size.hidden * element
+            because = f"{tokens:,} tokens of each of {layout.dp} replicas × {size.hidden:,}"
+            found.append(_plain("gathered tokens", gathered, because))
         space = rows * (max(2 * expert, size.hidden) + max(expert, size.hidden)) * element
         found.append(
             _plain(

@@ -10,7 +10,7 @@ from hfmem.dtypes import BITS, from_name, torch_name
 from hfmem.errors import UsageError
 from hfmem.gpu import Gpu, GpuGroup
 from hfmem.memory.workload import DEFAULT_CTX, Workload
-from hfmem.model.layers import LatentAttention
+from hfmem.model.layers import CompressedAttention, LatentAttention
 from hfmem.model.model import Model
 from hfmem.runtimes.vllm_versions import Behaviour, behaviour
 from hfmem.units import GIB
@@ -32,6 +32,8 @@ KV_DTYPES = (
 """Of vLLM 0.33 config/cache.py: CacheDType, those whose layout is known here."""
 DEFAULT_BLOCK = 16
 """config/cache.py: CacheConfig.DEFAULT_BLOCK_SIZE; FlashAttention and FlashInfer take it."""
+COMPRESSED_BLOCK = 256
+"""DeepSeek-V4's, and its multiples (models/deepseek_v4/sparse_mla.py)."""
 
 
 class Layout(Struct, frozen=True, kw_only=True):
@@ -77,6 +79,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     eager: bool
     aligned_state: bool
     """--mamba-cache-mode align: a state of the last block boundary beside the running one."""
+    pools: bool = False
+    """A pooling model, whose profile samples no token."""
 
 
 def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settings:
@@ -96,12 +100,7 @@ def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settin
     if flags.whole("max_num_seqs") is None:
         sequences = min(sequences, step)
     dtype = workload.dtype or ("BF16" if model.dtype in {"F32", "F64"} else model.dtype)
-    block = flags.whole("block_size") or DEFAULT_BLOCK
-    if block % 16:
-        raise UsageError(
-            f"A block of {block:,} tokens suits no attention kernel of vLLM.",
-            hint="Give --block-size a multiple of 16, such as 16, 32, 64 or 128.",
-        )
+    cache_type = kv_dtype(model, workload.kv_dtype, dtype=dtype, gpu=gpu)
     cached = not flags.switch("no_enable_prefix_caching")
     return Settings(
         behaviour=row,
@@ -112,12 +111,40 @@ def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settin
         step=step,
         dtype=dtype,
         state_dtype=_state_dtype(model, flags.choice("mamba_ssm_cache_dtype"), dtype=dtype),
-        kv_dtype=kv_dtype(model, workload.kv_dtype, dtype=dtype, gpu=gpu),
-        block=block,
+        kv_dtype=cache_type,
+        block=_block(model, flags.whole("block_size"), kv_dtype=cache_type, gpu=gpu),
         utilization=flags.share("gpu_memory_utilization") or row.utilization,
         eager=flags.switch("enforce_eager"),
         aligned_state=cached and flags.choice("mamba_cache_mode") != "none",
     )
+
+
+def _block(model: Model, asked: int | None, *, kv_dtype: str, gpu: Gpu | None) -> int:
+    """Tokens of a block: as asked, else the smallest from 16 on that the attention kernels take.
+
+    vLLM 0.33 platforms/interface.py: update_block_size_for_backend, platforms/cuda.py:
+    _get_backend_priorities. DeepSeek-V3 in bf16 16 on an H100 (FLASH_ATTN_MLA), in fp8 64
+    (FLASHMLA), 32 on a B200 (FLASHINFER_MLA); with an indexer 64. Raises UsageError.
+    """
+    kinds = [kind for kinds in model.decoder.layers for kind in kinds]
+    latent = [kind for kind in kinds if isinstance(kind, LatentAttention)]
+    capability = (gpu.compute_capability if gpu else None) or "9.0"
+    least = DEFAULT_BLOCK
+    if any(isinstance(kind, CompressedAttention) for kind in kinds):
+        least = COMPRESSED_BLOCK
+    elif any(kind.indexer_dim for kind in latent):
+        least = 64
+    elif latent and capability.startswith("10."):
+        least = 32
+    elif latent and capability.startswith("9.") and kv_dtype.startswith("fp8"):
+        least = 64
+    block = asked or least
+    if block % least:
+        raise UsageError(
+            f"A block of {block:,} tokens suits no attention kernel of vLLM for this model.",
+            hint=f"Give --block-size a multiple of {least}, or leave it out.",
+        )
+    return block
 
 
 def _v0_defaults(ctx: int) -> tuple[int, int]:
@@ -165,6 +192,8 @@ def kv_dtype(model: Model, asked: str, *, dtype: str, gpu: Gpu | None = None) ->
     (mla_attention.py: _canonicalize_sparse_mla_kv_cache_dtype, platforms/cuda.py).
     """
     kinds = [kind for kinds in model.decoder.layers for kind in kinds]
+    if any(isinstance(kind, CompressedAttention) for kind in kinds):
+        return _compressed_kv_dtype(asked)
     sparse = any(isinstance(kind, LatentAttention) and kind.indexer_dim for kind in kinds)
     blackwell = gpu is not None and gpu.compute_capability.startswith("10.")
     if asked == "auto":
@@ -174,6 +203,19 @@ def kv_dtype(model: Model, asked: str, *, dtype: str, gpu: Gpu | None = None) ->
     if sparse and not blackwell and asked in {"fp8", "fp8_e4m3"}:
         return "fp8_ds_mla"
     return asked
+
+
+def _compressed_kv_dtype(asked: str) -> str:
+    """DeepSeek-V4 is held as fp8_ds_mla by FlashMLA, which every NVIDIA card gets by itself.
+
+    models/deepseek_v4/attention.py: _resolve_dsv4_kv_cache_dtype. Raises UsageError for the rest.
+    """
+    if asked not in {"auto", "fp8", "fp8_e4m3", "fp8_ds_mla"}:
+        raise UsageError(
+            f"vLLM keeps DeepSeek-V4's cache in fp8 only, not in {asked}.",
+            hint="Leave --kv-cache-dtype out, or give fp8.",
+        )
+    return "fp8_ds_mla"
 
 
 def layout(model: Model, workload: Workload, group: GpuGroup | None) -> Layout:
@@ -191,8 +233,8 @@ def layout(model: Model, workload: Workload, group: GpuGroup | None) -> Layout:
     if count is not None and tp * pp * dp != count:
         raise UsageError(
             f"tp {tp} × pp {pp} × dp {dp} is {tp * pp * dp} GPUs, but --gpu names {count}.",
-            hint=f"Write --gpu {group.gpu.id if group else ''}:{tp * pp * dp}, "
-            "or a layout whose product is its count.",
+            hint=f"Name {tp * pp * dp} of the card, as --gpu NAME:{tp * pp * dp}, or leave the "
+            "layout out: every layer is divided over the GPUs that are named.",
         )
     ep = flags.whole("ep")
     if ep is not None and ep not in {1, tp * dp}:
@@ -243,7 +285,13 @@ def _refuse(model: Model, layout: Layout) -> None:
         )
     if layout.dcp > 1:
         copies = tp if latent or not kv_heads else tp // kv_heads
-        if layout.dcp > max(1, copies) or tp % layout.dcp:
+        if tp % layout.dcp:
+            raise UsageError(
+                f"A decode context parallel size of {layout.dcp} does not divide a tensor parallel "
+                f"size of {tp}.",
+                hint=f"Choose --decode-context-parallel-size from: {_divisors(tp)}.",
+            )
+        if layout.dcp > max(1, copies):
             raise UsageError(
                 f"A decode context parallel size of {layout.dcp} needs KV heads that are held "
                 f"{layout.dcp} times; with --tp {tp} each is held {max(1, copies)} times.",

@@ -143,12 +143,16 @@ VERSIONS: tuple[Behaviour, ...] = (
 )
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """``numbers("0.19.1") == (0, 19, 1)``, of a version that was checked."""
+    return tuple(int(part) for part in version.split("."))
+
+
 def behaviour(version: str | None) -> Behaviour:
     """The row of a version, the newest without one: ``behaviour("0.19").since == (0, 18)``."""
     if version is None:
         return VERSIONS[-1]
-    major, minor, *_ = (int(part) for part in version.split("."))
-    return [row for row in VERSIONS if row.since <= (major, minor)][-1]
+    return [row for row in VERSIONS if row.since <= numbers(version)[:2]][-1]
 
 
 OUTSIDE_ALONE, OUTSIDE_TOGETHER = 522 * MIB, _gib("1.5")

@@ -8,12 +8,12 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hfmem.checkpoint.loaders import DEFAULT, Pick
 from hfmem.checkpoint.snapshot import Note, Snapshot
 from hfmem.errors import (
     GatedModelError,
     HubUnavailableError,
     ModelNotFoundError,
-    NoWeightsError,
     OfflineError,
     RateLimitedError,
     UsageError,
@@ -37,6 +37,8 @@ class Access(Struct, frozen=True, kw_only=True):
     """A used up quota is an error, because the caller waits and asks again."""
     route: Route = "at once"
     """What a model of the Hub may cost."""
+    pick: Pick = DEFAULT
+    """Which of its copies of the weights the runtime takes."""
 
 
 def find(model: str, access: Access) -> Snapshot:
@@ -49,8 +51,10 @@ def find(model: str, access: Access) -> Snapshot:
 
     if not adapters.is_adapter(found):
         return found
+    of_base = Pick(loader=access.pick.loader)
     return adapters.on_base(
-        found, lambda name, revision: _find(name, replace(access, revision=revision))
+        found,
+        lambda name, revision: _find(name, replace(access, revision=revision, pick=of_base)),
     )
 
 
@@ -61,7 +65,10 @@ def _find(model: str, access: Access) -> Snapshot:
     reached, from recorded facts, the cache or the package, and the snapshot says so. Raises
     HfmemError.
     """
-    ref = parse(model)
+    ref = replace(parse(model), pick=access.pick)
+    if access.pick.subfolder is not None:
+        inside = Note(code="subfolder", message=f"Of the folder {access.pick.subfolder}.")
+        ref = replace(ref, notes=(*ref.notes, inside))
     if access.recorded is not None and not access.recorded.is_dir():
         raise UsageError(
             f"There is no folder {str(access.recorded)!r:.120}.",
@@ -139,14 +146,14 @@ def _recorded_only(ref: ModelRef, access: Access) -> Snapshot:
 
 def _kept(ref: ModelRef, access: Access) -> Snapshot | None:
     """What can be had without a network: recorded, cached, bundled."""
-    from hfmem.source import cache
+    from hfmem.source import kept
 
     if access.recorded is not None:
         found = _from_folder(ref, access.recorded)
         if found is not None:
             return found
-    cached = cache.load(ref)
-    if cached is not None and _is_of(cached, ref):
+    cached = kept.last(ref)
+    if cached is not None:
         return cached
     return _recorded(ref, access)
 
@@ -170,21 +177,16 @@ def _from_folder(ref: ModelRef, folder: Path) -> Snapshot | None:
 
 
 def _is_of(found: Snapshot, ref: ModelRef) -> bool:
-    """Whether facts are of what was asked: those of one commit, or of one quantization, must not
-    answer for another.
+    """Whether facts are of what was asked: those of one commit, or of one copy of the weights, must
+    not answer for another.
     """
-    if found.source != "cache" and ref.revision not in (None, "main", found.revision):
+    if ref.revision not in (None, "main", found.revision):
         return False
-    if ref.quantization is None or found.checkpoint is None:
-        return ref.quantization is None
-    from hfmem.checkpoint.layout import weight_files
+    if not ref.names_a_part:
+        return True
+    from hfmem.source import kept
 
-    try:
-        asked = weight_files(found.files, quantization=ref.quantization)
-    except NoWeightsError:
-        return False
-    names = {file.name for file in asked.files} if asked else set()
-    return set(found.checkpoint.files) == names
+    return kept.recorded_answers(found, ref)
 
 
 def _origin(snapshot: Snapshot) -> str:

@@ -42,14 +42,14 @@ class Entry(Struct, frozen=True, kw_only=True):
     """Gated or private when they were fetched: the Hub has to be asked before they are used."""
 
 
-def load(ref: ModelRef) -> Snapshot | None:
+def load(ref: ModelRef, *, tag: str = "") -> Snapshot | None:
     """What is kept of a model, without asking the Hub; None where nothing is."""
     if is_commit(ref.revision):
-        entry = find(ref.name, ref.revision)
+        entry = find(ref.name, ref.revision, tag=tag)
         return entry.snapshot if entry else None
     match _read(_ref_path(ref.name, ref.revision)):
         case {"model": str(model), "commit": str(commit)} if is_repo_id(model):
-            entry = find(model, commit) if is_commit(commit) else None
+            entry = find(model, commit, tag=tag) if is_commit(commit) else None
             return entry.snapshot if entry else None
     return None
 
@@ -59,16 +59,16 @@ def knows(ref: ModelRef) -> bool:
     return _ref_path(ref.name, ref.revision).is_file()
 
 
-def find(model: str, commit: str) -> Entry | None:
-    """What is kept of a model at a commit."""
-    content = _read(_commit_path(model, commit))
+def find(model: str, commit: str, *, tag: str = "") -> Entry | None:
+    """What is kept of a model at a commit; ``tag`` is of what was asked for beyond the model."""
+    content = _read(_commit_path(model, commit, tag))
     try:
         return _entry(content, model=model, commit=commit)
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def store(snapshot: Snapshot, listing: Listing) -> None:
+def store(snapshot: Snapshot, listing: Listing, *, tag: str = "") -> None:
     """Keep a snapshot of the Hub, as far as the disk allows."""
     checkpoint = snapshot.checkpoint
     content = {
@@ -86,7 +86,7 @@ def store(snapshot: Snapshot, listing: Listing) -> None:
         },
         "notes": [[note.code, note.message] for note in snapshot.notes],
     }
-    _write(_commit_path(listing.model, listing.commit), content)
+    _write(_commit_path(listing.model, listing.commit, tag), content)
 
 
 def remember(name: str, revision: str | None, listing: Listing) -> None:
@@ -158,8 +158,8 @@ def _folder(model: str) -> Path:
     return root / quote(constants.ENDPOINT, safe="") / model.replace("/", "--")
 
 
-def _commit_path(model: str, commit: str) -> Path:
-    return _folder(model) / "commits" / f"{commit}.json"
+def _commit_path(model: str, commit: str, tag: str) -> Path:
+    return _folder(model) / "commits" / f"{commit}{tag}.json"
 
 
 def _ref_path(model: str, revision: str | None) -> Path:

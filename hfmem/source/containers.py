@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
-from hfmem.checkpoint import gguf, torch_file
 from hfmem.checkpoint.assemble import ReadFile, assemble
 from hfmem.checkpoint.byte_source import ByteSource
-from hfmem.checkpoint.gguf import GgufHeader
-from hfmem.checkpoint.gguf_set import header_files, joined
 from hfmem.checkpoint.layout import WeightSet
 from hfmem.checkpoint.safetensors import Header
 from hfmem.checkpoint.snapshot import Checkpoint, Note, RepoFile
@@ -19,7 +17,10 @@ from hfmem.checkpoint.weight_sets import WeightFormat
 from hfmem.errors import MalformedHeaderError, NoWeightsError
 from hfmem.units import gb
 
-FileHeader = Header | GgufHeader
+if TYPE_CHECKING:
+    from hfmem.checkpoint.gguf import GgufHeader
+
+FileHeader: TypeAlias = "Header | GgufHeader"
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -47,11 +48,11 @@ def wanted_files(weights: WeightSet) -> tuple[Wanted, ...]:
     for component in weights.components:
         if component.format not in _READ:
             return ()
-        files = (
-            header_files(component.files)
-            if component.format == "gguf"
-            else tuple((file, file.bytes) for file in component.files)
-        )
+        files = tuple((file, file.bytes) for file in component.files)
+        if component.format == "gguf":
+            from hfmem.checkpoint.gguf_set import header_files
+
+            files = header_files(component.files)
         found.extend(
             Wanted(file=file, format=component.format, file_bytes=size or 0) for file, size in files
         )
@@ -68,7 +69,11 @@ def read_container(source: ByteSource, wanted: Wanted) -> FileHeader:
     """
     name, size = wanted.file.name, wanted.file_bytes
     if wanted.format == "gguf":
+        from hfmem.checkpoint import gguf
+
         return gguf.read_header(source, file=name, file_bytes=size, readable=wanted.file.bytes)
+    from hfmem.checkpoint import torch_file
+
     return torch_file.read_header(source, file=name, file_bytes=size)
 
 
@@ -97,6 +102,8 @@ def contents(
     keys: Mapping[str, object] | None = None
     for component in weights.components:
         if component.format == "gguf":
+            from hfmem.checkpoint.gguf_set import joined
+
             files, keys = joined(_gguf_headers(component.files, headers), component=component.name)
             read.extend(files)
             continue
@@ -131,10 +138,12 @@ def _check_slices(weights: WeightSet) -> None:
 def _gguf_headers(
     files: tuple[RepoFile, ...], headers: Mapping[str, FileHeader]
 ) -> tuple[tuple[str, GgufHeader], ...]:
+    from hfmem.checkpoint.gguf_set import header_files
+
     found = []
     for file, _ in header_files(files):
         header = headers[file.name]
-        assert isinstance(header, GgufHeader)
+        assert not isinstance(header, Header)
         found.append((file.name, header))
     return tuple(found)
 

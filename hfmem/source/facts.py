@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from functools import cache as once
 from functools import partial
 
-from hfmem.checkpoint.gguf import GGUF_DOCUMENT
+from msgspec.structs import replace
+
 from hfmem.checkpoint.index import INDEX_CAP, shard_names
 from hfmem.checkpoint.layout import WeightSet, weight_files
 from hfmem.checkpoint.safetensors import Header
-from hfmem.checkpoint.snapshot import Checkpoint, Note, RepoFile, Snapshot
+from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Checkpoint, Note, RepoFile, Snapshot
 from hfmem.errors import NoWeightsError
-from hfmem.source import cache, documents, headers, refusal
+from hfmem.source import cache, documents, headers, kept, refusal
 from hfmem.source.containers import Contents, FileHeader, Wanted, contents, wanted_files
 from hfmem.source.crew import Crew
 from hfmem.source.documents import PIPELINE, Document
@@ -48,21 +49,41 @@ def find(
     if listed.disabled:
         raise refusal.disabled(listed.model)
     cache.remember(ref.name, ref.revision, listed)
+    folder = f"{ref.pick.subfolder}/" if ref.pick.subfolder else ""
     reading = Reading(
         wire=wire,
-        listing=listed,
+        listing=_within(listed, folder) if folder else listed,
         on_main=ref.revision in (None, _BRANCH),
         crew=crew,
         deadline=deadline,
         opening=opening,
         direct=direct,
+        folder=folder,
     )
-    # A quantization that was asked for chooses other files than the kept ones.
-    kept = _kept(reading) if ref.quantization is None else None
-    if kept is not None:
-        return kept
+    known = _known(reading, ref)
+    if known is not None:
+        return known
     with _collector_paused():
         return _fetched(reading, ref)
+
+
+def _within(listed: Listing, folder: str) -> Listing:
+    """The files of a folder, as if it were the repository. Raises NoWeightsError."""
+    cut = len(folder)
+    files = [
+        replace(file, name=file.name[cut:])
+        for file in listed.files
+        if file.name.startswith(folder) and len(file.name) > cut
+    ]
+    if not files:
+        known = sorted({file.name.partition("/")[0] for file in listed.files if "/" in file.name})
+        raise NoWeightsError(
+            f"{listed.model} has no folder {folder.rstrip('/')!r:.120}.",
+            hint=f"It has: {', '.join(name[:40] for name in known[:12])}."
+            if known
+            else "All its files lie in the root.",
+        )
+    return replace(listed, files=tuple(files))
 
 
 @contextmanager
@@ -79,9 +100,10 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _kept(reading: Reading) -> Snapshot | None:
+def _known(reading: Reading, ref: ModelRef) -> Snapshot | None:
     """The facts that were kept of the listed commit, if they may be used."""
-    entry = cache.find(reading.listing.model, reading.listing.commit)
+    listed = reading.listing
+    entry = kept.of_commit(ref, model=listed.model, commit=listed.commit)
     if entry is None:
         return None
     if reading.listing.restricted:
@@ -117,9 +139,9 @@ def _fetched(reading: Reading, ref: ModelRef) -> Snapshot:
     files = repo_files(found.files, model=found.model, commit=found.commit)
     pending = documents.submit(reading)
     read = _first_headers(reading, files, ref)
-    kept = documents.collect(reading, pending)
-    config = kept.pop(CONFIG, None)
-    weights = _weights(reading, files, ref, config=config, small=kept)
+    small = documents.collect(reading, pending)
+    config = small.pop(CONFIG, None)
+    weights = _weights(reading, files, ref, config=config, small=small)
     notes: tuple[Note, ...] = ()
     checkpoint: Checkpoint | None = None
     if weights is not None:
@@ -128,7 +150,7 @@ def _fetched(reading: Reading, ref: ModelRef) -> Snapshot:
         checkpoint = found_weights.checkpoint
         notes += found_weights.notes
         if found_weights.keys is not None:
-            kept[GGUF_DOCUMENT] = found_weights.keys
+            small[GGUF_DOCUMENT] = found_weights.keys
     elif config is None:
         raise NoWeightsError(
             f"{found.model} holds neither config.json nor weights.",
@@ -139,13 +161,12 @@ def _fetched(reading: Reading, ref: ModelRef) -> Snapshot:
         revision=found.commit,
         source="hub",
         config=config,
-        documents=kept,
+        documents=small,
         files=files,
         checkpoint=checkpoint,
         notes=notes,
     )
-    if ref.quantization is None:
-        cache.store(result, found)
+    kept.store(result, found, ref)
     return result
 
 
@@ -157,7 +178,7 @@ def _first_headers(reading: Reading, files: Sequence[RepoFile], ref: ModelRef) -
     if any(file.name == PIPELINE for file in files):
         return {}
     try:
-        weights = weight_files(files, quantization=ref.quantization)
+        weights = weight_files(files, pick=ref.pick, quantization=ref.quantization)
     except NoWeightsError:
         return {}
     if weights is None or weights.index or weights.is_adapter or weights.format != "safetensors":
@@ -182,6 +203,7 @@ def _weights(
             config=config,
             documents=small,
             index_names=named,
+            pick=ref.pick,
             quantization=ref.quantization,
         )
         if found is not None and found.index is None:

@@ -38,6 +38,7 @@ _STEP: Final = 4096
 _PADDING: Final = 64
 _WITH_OTHERS: Final = 64 * 1024
 _LONGEST_GUESS: Final = 2 * 2**20
+_FEW: Final = 4
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -52,16 +53,18 @@ class Reading(Struct, frozen=True, kw_only=True):
     opening: Opening | None = None
     direct: bool = False
     """Small files are asked for where the Hub's redirects lead, which saves the redirect."""
+    folder: str = ""
+    """Where the listing's files lie, with a slash at its end; empty for the root."""
 
     def direct_url(self, name: str) -> str:
         """Where ``url`` of a small file redirects to."""
-        model, commit = quote(self.listing.model), self.listing.commit
-        return f"{self.wire.endpoint}/api/resolve-cache/models/{model}/{commit}/{quote(name)}"
+        model, commit, path = quote(self.listing.model), self.listing.commit, self.folder + name
+        return f"{self.wire.endpoint}/api/resolve-cache/models/{model}/{commit}/{quote(path)}"
 
     def url(self, name: str) -> str:
         """Where a file is at the listing's commit."""
-        model, commit = quote(self.listing.model), self.listing.commit
-        return f"{self.wire.endpoint}/{model}/resolve/{commit}/{quote(name)}"
+        model, commit, path = quote(self.listing.model), self.listing.commit, self.folder + name
+        return f"{self.wire.endpoint}/{model}/resolve/{commit}/{quote(path)}"
 
 
 def read(reading: Reading, files: Sequence[RepoFile]) -> dict[str, Header]:
@@ -84,13 +87,27 @@ def read(reading: Reading, files: Sequence[RepoFile]) -> dict[str, Header]:
     expected = len(files) * _WITH_OTHERS / reading.wire.patience.bytes_per_second
     reading.deadline.extend(expected)
     first = first_bytes(files, index_bytes=_index_bytes(reading.listing))
-    waiting += [reading.crew.submit(partial(_read_header, reading, file, first)) for file in files]
+    waiting += _begun(reading, files, first)
     found: dict[str, Header] = {}
     for future in as_completed(waiting, timeout=reading.deadline.margin()):
         found |= future.result()
         if len(found) == len(files):
             break
     return found
+
+
+def _begun(
+    reading: Reading, files: Sequence[RepoFile], first: int
+) -> list[Future[dict[str, Header]]]:
+    """One read a file. Of many files the first goes ahead, until something has shown that ranges
+    are known: else thirty connections fill their buffers with files that nobody asked for, 100 MB
+    and more.
+    """
+    reads = [reading.crew.submit(partial(_read_header, reading, files[0], first))]
+    if len(files) > _FEW and not reading.wire.ranges.is_set():
+        reads[0].result(reading.deadline.margin())
+    rest = (partial(_read_header, reading, file, first) for file in files[1:])
+    return reads + [reading.crew.submit(read) for read in rest]
 
 
 def first_bytes(files: Sequence[RepoFile], *, index_bytes: int | None) -> int:
@@ -115,6 +132,7 @@ def _index_bytes(listing: Listing) -> int | None:
 def _is_summarised(reading: Reading, files: Sequence[RepoFile]) -> bool:
     return (
         reading.on_main
+        and not reading.folder
         and len(files) > 1
         and _index_bytes(reading.listing) is not None
         and all("/" not in file.name for file in files)
@@ -168,6 +186,7 @@ def _read_header(reading: Reading, file: RepoFile, first: int) -> dict[str, Head
     header = retry(
         reading.wire, attempt, what=f"the header of {file.name}", deadline=reading.deadline
     )
+    reading.wire.ranges.set()
     return {file.name: header}
 
 

@@ -109,17 +109,19 @@ def snapshot(
     revision is a full commit of a public model. Raises SourceError, CheckpointError and
     ConfigError.
     """
-    if is_commit(ref.revision) and ref.quantization is None:
-        kept = cache.find(ref.name, ref.revision)
-        if kept is not None and not kept.restricted:
-            return kept.snapshot
+    if is_commit(ref.revision):
+        from hfmem.source import kept
+
+        entry = kept.of_commit(ref, model=ref.name, commit=ref.revision)
+        if entry is not None and not entry.restricted:
+            return entry.snapshot
     wire = wire or _shared_wire(constants.ENDPOINT, _token(token))
     deadline = Deadline.after(wire.patience.total, clock=wire.clock)
     try:
         with Crew(LANES + _DOCUMENT_LANES) as crew:
             early = None
             # Of a model that is known only the commit is asked for.
-            if route != "listed" and not cache.knows(ref):
+            if route != "listed" and ref.pick.subfolder is None and not cache.knows(ref):
                 early = opening.ask(wire, ref.name, ref.revision, crew=crew, deadline=deadline)
             if route == "unlisted" and early is not None:
                 _await_contact(wire, early.config)

@@ -14,7 +14,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from hfmem.checkpoint import safetensors, strict_json
-from hfmem.checkpoint.gguf import GGUF_DOCUMENT
 from hfmem.checkpoint.index import INDEX_CAP, shard_names
 from hfmem.checkpoint.layout import (
     PROCESSOR_DOCUMENTS,
@@ -22,10 +21,16 @@ from hfmem.checkpoint.layout import (
     WeightSet,
     weight_files,
 )
+from hfmem.checkpoint.loaders import Pick
 from hfmem.checkpoint.regular import open_regular
-from hfmem.checkpoint.snapshot import Checkpoint, Note, RepoFile, Snapshot
+from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Checkpoint, Note, RepoFile, Snapshot
 from hfmem.checkpoint.weight_sets import Component
-from hfmem.errors import InvalidValueError, MalformedHeaderError, NoWeightsError
+from hfmem.errors import (
+    InvalidValueError,
+    MalformedHeaderError,
+    ModelNotFoundError,
+    NoWeightsError,
+)
 from hfmem.source import recorded
 from hfmem.source.containers import Contents, FileHeader, Wanted, contents, read_container
 from hfmem.source.ref import ModelRef
@@ -47,7 +52,7 @@ def snapshot(ref: ModelRef) -> Snapshot:
         raise AssertionError(f"{ref.name} is no local path")
     match ref.kind:
         case "folder":
-            found = _folder(ref.name, ref.path)
+            found = _folder(ref)
         case "config":
             found = _config(ref.name, ref.path)
         case "safetensors" | "torch":
@@ -73,12 +78,13 @@ class _Walk(Struct):
     special: int = 0
 
 
-def _folder(name: str, folder: Path) -> Snapshot:
+def _folder(ref: ModelRef) -> Snapshot:
+    name, folder = ref.name, _root(ref)
     listing = _list(folder)
     names = {file.name for file in listing.files}
     config = _document(folder, "config.json") if "config.json" in names else None
     documents = dict(_documents(folder, names))
-    weights = _weights(folder, listing.files, config=config, documents=documents)
+    weights = _weights(folder, listing.files, config=config, documents=documents, pick=ref.pick)
     notes = listing.notes
     checkpoint: Checkpoint | None = None
     if weights is not None:
@@ -106,6 +112,20 @@ def _folder(name: str, folder: Path) -> Snapshot:
         checkpoint=checkpoint,
         notes=notes,
     )
+
+
+def _root(ref: ModelRef) -> Path:
+    """The folder that the model lies in. Raises ModelNotFoundError."""
+    assert ref.path is not None
+    if ref.pick.subfolder is None:
+        return ref.path
+    inner = ref.path / ref.pick.subfolder
+    if not inner.is_dir():
+        raise ModelNotFoundError(
+            f"The folder {ref.name!r:.120} has no folder {ref.pick.subfolder!r:.80}.",
+            hint="Check --subfolder.",
+        )
+    return inner
 
 
 def _config(name: str, path: Path) -> Snapshot:
@@ -171,11 +191,14 @@ def _weights(
     *,
     config: Mapping[str, object] | None,
     documents: Mapping[str, Mapping[str, object]],
+    pick: Pick,
 ) -> WeightSet | None:
     """What a runtime loads; reads an index where the names leave a doubt."""
     index_names: dict[str, tuple[str, ...]] = {}
     while True:
-        found = weight_files(files, config=config, documents=documents, index_names=index_names)
+        found = weight_files(
+            files, config=config, documents=documents, index_names=index_names, pick=pick
+        )
         if found is None or found.index is None:
             return found
         raw = _read(folder / found.index, cap=INDEX_CAP)

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hfmem.checkpoint.loaders import DEFAULT, Pick
 from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import ModelNotFoundError, UsageError
 
@@ -55,7 +56,14 @@ class ModelRef(Struct, frozen=True, kw_only=True):
     """
     path: Path | None = None
     """The folder or file; None on the Hub."""
+    pick: Pick = DEFAULT
+    """Which of its copies of the weights is asked for."""
     notes: tuple[Note, ...] = ()
+
+    @property
+    def names_a_part(self) -> bool:
+        """Whether other files may be asked for than what is loaded unasked."""
+        return any((self.quantization, self.pick.variant, self.pick.subfolder))
 
 
 def parse(text: str, *, endpoint: str | None = None) -> ModelRef:

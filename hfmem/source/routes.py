@@ -55,9 +55,7 @@ def preferred(quotas: Mapping[str, Quota], *, models: int | None) -> Route:
     return "listed"
 
 
-def affordable(
-    route: Route, quotas: Mapping[str, Quota], under_way: Mapping[Route, int]
-) -> bool:
+def affordable(route: Route, quotas: Mapping[str, Quota], under_way: Mapping[Route, int]) -> bool:
     """Whether a model can be paid for beside those under way, which may not be counted yet."""
     for bucket, needs in NEEDS[route].items():
         owed = sum(NEEDS[other][bucket] * number for other, number in under_way.items())

@@ -93,7 +93,8 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
             url,
             headers=_request_headers(wire, question, url),
             timeout=_timeout(wire.patience, deadline),
-            extensions={"trace": _watch(wire)},
+            # Every step of every answer would call it.
+            extensions=None if wire.contact.done() else {"trace": _watch(wire)},
         )
         commit: str | None = None
         paths: list[str] = []
@@ -251,7 +252,7 @@ def _expected_bytes(question: Question, response: httpx.Response) -> int | None:
         # Ranges are ignored: only a file that was asked for whole is taken this way.
         if size is not None and span.start == 0 and size <= span.stop:
             return size
-        raise FaultError("the whole file instead of the asked range")
+        raise _deaf(response)
     found = response.headers.get("content-range", "")
     match = _CONTENT_RANGE.fullmatch(found)
     total = size if size is not None or match is None else int(match[3])
@@ -260,6 +261,21 @@ def _expected_bytes(question: Question, response: httpx.Response) -> int | None:
     if match is None or found != asked:
         raise FaultError(f"{clean(found, limit=60) or 'no range'} instead of {asked}")
     return stop - span.start
+
+
+def _deaf(response: httpx.Response) -> FaultError:
+    """A server that does not know ranges answers every try with gigabytes: there is no second."""
+    host = clean(response.request.url.host, limit=80)
+    came = "the whole file instead of the asked range"
+    return FaultError(
+        came,
+        tries=1,
+        error=HubUnavailableError(
+            f"{host} gave {came}, of which nothing is read.",
+            hint="A mirror or a proxy between does not know ranges: set HF_ENDPOINT or the proxy "
+            "variables to another, or name a folder that holds the model.",
+        ),
+    )
 
 
 def _read(

@@ -1,76 +1,88 @@
-"""Who may ask the Hub now: a run of many models keeps within the Hub's quotas by waiting.
+"""Who may ask the Hub now, and by which route: a run of many models keeps within the Hub's quotas.
 
-The Hub counts two kinds of requests in windows of five minutes, ``api`` (listings) and
-``resolvers`` (files), and announces with every answer what is left of each.
+The Hub announces with every answer what is left of each quota (``routes.py``). A model begins while
+there is room for it and for those under way; where no route has room, all wait for the next window.
+A model that needs the list while only that quota is used up waits alone, and the others go on.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from threading import Condition
 
-from msgspec import Struct, field
-
 from hfmem.source.patience import Clock
+from hfmem.source.routes import API, NEEDS, Route, affordable, preferred
 from hfmem.source.wire import Quota
 
-NEEDS: Mapping[str, int] = {"api": 1, "resolvers": 4}
-"""Requests that a model in one file makes at most; a redirect counts as one."""
 _SLACK = 1.0
 _WINDOWS = 8
 """Windows that a model may find used up; others may spend the same quota."""
 _TRIES_ALONE = 3
 _ALONE = 2.0
 """Seconds of the first wait for a refusal that no quota explains, doubled each time."""
+_LOOK = 0.05
 
 
-class Turnstile(Struct, kw_only=True):
+@dataclass(slots=True, kw_only=True)
+class Turnstile:
     """Lets a model begin while the quotas have room for it and for those that are under way."""
 
     quotas: Callable[[], Mapping[str, Quota]]
     announce: Callable[[str, float], None]
     """Told the bucket and the seconds, once a wait."""
+    models: int | None = None
+    """That have not begun; None where nobody knows."""
     clock: Clock = field(default_factory=Clock)
-    _under_way: int = 0
+    _under_way: dict[Route, int] = field(default_factory=lambda: dict.fromkeys(NEEDS, 0))
     _closed_until: float = 0.0
+    _announced_until: float = 0.0
     _stopped: bool = False
     _changed: Condition = field(default_factory=Condition)
 
-    def enter(self) -> bool:
-        """Wait for room; False when the run has been stopped."""
+    def enter(self, *, again: bool = False) -> Route | None:
+        """Wait for room; None when the run has been stopped.
+
+        A model that comes ``again`` was refused, so it may be one that needs the list.
+        """
         with self._changed:
             while not self._stopped:
                 left = self._closed_until - self.clock.now()
-                if left <= 0 and self._has_room():
-                    self._under_way += 1
-                    return True
-                self._changed.wait(min(left, 1.0) if left > 0 else 0.05)
-            return False
+                route = self._route(again=again) if left <= 0 else None
+                if route is not None:
+                    self._under_way[route] += 1
+                    if self.models and not again:
+                        self.models -= 1
+                    return route
+                self._changed.wait(min(left, 1.0) if left > 0 else _LOOK)
+            return None
 
-    def leave(self) -> None:
+    def leave(self, route: Route) -> None:
         """One that entered is done."""
         with self._changed:
-            self._under_way -= 1
+            self._under_way[route] -= 1
             self._changed.notify_all()
 
     def refused(self, *, times: int) -> bool:
         """The Hub has refused a model for the ``times``-th time: whether it may try once more.
 
-        Where a quota is used up, nobody enters before its window ends. Where none is, the refusal
-        was for this model, which waits alone.
+        Where no route is left, nobody enters before the window ends; where only the list cannot be
+        had, or no quota explains the refusal, this model waits alone. Call it after ``leave``.
         """
         with self._changed:
-            spent = [quota for quota in self._open() if quota.remaining == 0]
+            quotas = self._open()
+            spent = [quota for quota in quotas.values() if quota.remaining == 0]
             if spent:
-                last = max(spent, key=lambda quota: quota.seen + quota.resets_in)
-                if self._closed_until <= self.clock.now():
-                    self._close(last.bucket, last.seen + last.resets_in)
+                last = max(spent, key=_ends)
+                if [quota.bucket for quota in spent] == [API]:
+                    self._announce(API, _ends(last))
+                    self._wait(_ends(last) + _SLACK)
+                elif self._closed_until <= self.clock.now():
+                    self._close(last)
                 return times < _WINDOWS
             if times < _TRIES_ALONE and self._closed_until <= self.clock.now():
-                until = self.clock.now() + _ALONE * 2**times
-                while not self._stopped and (left := until - self.clock.now()) > 0:
-                    self._changed.wait(left)
+                self._wait(self.clock.now() + _ALONE * 2**times)
             return times < _TRIES_ALONE
 
     def stop(self) -> None:
@@ -84,27 +96,50 @@ class Turnstile(Struct, kw_only=True):
         """Seconds until somebody may enter again; 0 while the way is free."""
         return max(0.0, self._closed_until - self.clock.now())
 
-    def _has_room(self) -> bool:
-        """Whether one more model can be paid for; closes where not even one alone could."""
-        for quota in self._open():
-            needs = NEEDS.get(quota.bucket, 0)
-            if quota.remaining < needs:
-                if self._under_way == 0 or quota.remaining == 0:
-                    self._close(quota.bucket, quota.seen + quota.resets_in)
-                return False
-            # What is under way may not have been counted yet.
-            if self._under_way and quota.remaining < needs * (self._under_way + 1):
-                return False
-        return True
+    def _route(self, *, again: bool) -> Route | None:
+        """The route that can be paid for; closes where none could be by anybody."""
+        quotas = self._open()
+        first: Route = "listed" if again else preferred(quotas, models=self.models)
+        routes: tuple[Route, ...] = (first,) if again else (first, "unlisted", "listed")
+        for route in routes:
+            if affordable(route, quotas, self._under_way):
+                return route
+        if not affordable("unlisted", quotas, dict.fromkeys(NEEDS, 0)):
+            short = [quota for quota in quotas.values() if quota.remaining < _most(quota.bucket)]
+            if not sum(self._under_way.values()) or any(not quota.remaining for quota in short):
+                self._close(max(short, key=_ends))
+        return None
 
-    def _open(self) -> list[Quota]:
-        """The quotas whose window has not ended."""
+    def _open(self) -> dict[str, Quota]:
+        """The quotas whose window has not ended, by bucket."""
         now = self.clock.now()
-        return [q for q in tuple(self.quotas().values()) if q.seen + q.resets_in > now]
+        return {
+            quota.bucket: quota
+            for quota in tuple(self.quotas().values())
+            if _ends(quota) > now and quota.bucket in NEEDS["listed"]
+        }
 
-    def _close(self, bucket: str, until: float) -> None:
-        self._closed_until = until + _SLACK
-        self.announce(bucket, self._closed_until - self.clock.now())
+    def _close(self, quota: Quota) -> None:
+        self._closed_until = _ends(quota) + _SLACK
+        self._announce(quota.bucket, _ends(quota))
+
+    def _announce(self, bucket: str, ends: float) -> None:
+        if self._announced_until < ends:
+            self._announced_until = ends + _SLACK
+            self.announce(bucket, ends + _SLACK - self.clock.now())
+
+    def _wait(self, until: float) -> None:
+        while not self._stopped and (left := until - self.clock.now()) > 0:
+            self._changed.wait(left)
+
+
+def _ends(quota: Quota) -> float:
+    """When its window ends, by the clock of the wire."""
+    return quota.seen + quota.resets_in
+
+
+def _most(bucket: str) -> int:
+    return max(needs[bucket] for needs in NEEDS.values())
 
 
 def quietly(_bucket: str, _seconds: float) -> None:

@@ -40,7 +40,7 @@ _HARMLESS: Final = frozenset(
     {"auto_map", "id2label", "label2id", "rope_parameters", "rope_scaling", "task_specific_params"}
 )
 """Objects in a configuration that say nothing of another part or another file."""
-_OTHER_LOADERS: Final = ("mistral", "mixtral", "ministral")
+_OTHER_LOADERS: Final = ("mistral", "ministral")
 """Model types whose repositories hold a second set of weights, which vLLM prefers."""
 _NOTE: Final = Note(
     code="unlisted",
@@ -58,7 +58,8 @@ def find(
     """
     config = opening.config.result(deadline.margin())
     weights = opening.weights.result(deadline.margin())
-    if ref.quantization is not None or config is None or weights is None:
+    other = ref.names_a_part or ref.pick.loader.gguf_first
+    if other or config is None or weights is None:
         return None
     commit, size = config.commit, weights.file_bytes
     if not is_commit(commit) or commit != weights.commit:

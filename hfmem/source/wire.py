@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event
 from typing import Final
 
 from msgspec import Struct, field
@@ -46,6 +46,8 @@ class Wire(Struct, frozen=True, kw_only=True):
     """By bucket."""
     lacks: set[str] = field(default_factory=set)
     """What the endpoint turned out not to offer: DIRECT."""
+    ranges: Event = field(default_factory=Event)
+    """Set once a range of a file has come."""
     lanes: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(LANES))
     """Questions under way at a time, over all models."""
     contact: Future[None] = field(default_factory=Future)

@@ -6,8 +6,9 @@ float32. ik_llama.cpp keeps full caches in sliding layers and plans its latent a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from msgspec import Struct
@@ -77,6 +78,42 @@ class Figure(Struct, frozen=True, kw_only=True):
     @property
     def error(self) -> float:
         return self.ours / self.measured - 1
+
+
+ENGINES = ("llama.cpp", "ik_llama.cpp")
+
+
+def compared(row: Row) -> bool:
+    """Whether a row is one of a cache or of buffers that an engine printed."""
+    return (
+        row["engine"] in ENGINES
+        and row["kind"] == "measured"
+        and row["measured"].get("kv_bytes_per_token") is not None
+    )
+
+
+def report(rows: Sequence[Row], data: Path) -> list[str]:
+    """The table's lines: each engine for itself, and the rows that are off by more than 3 %."""
+    found = [figure for row in rows if compared(row) for figure in figures(row, data)]
+    lines = [f"{'engine':14}{'quantity':10}{'rows':>5}{'exact':>7}{'median':>9}{'worst':>9}"]
+    for engine, quantity in sorted({(one.engine, one.quantity) for one in found}):
+        kept = [one for one in found if (one.engine, one.quantity) == (engine, quantity)]
+        exact = sum(abs(one.error) < EXACT for one in kept)
+        worst = max(kept, key=lambda one: abs(one.error))
+        lines.append(
+            f"{engine:14}{quantity:10}{len(kept):5}{exact:7}"
+            f"{median(abs(one.error) for one in kept):9.2%}{worst.error:+9.1%}"
+        )
+        lines += [
+            f"    {one.id}: {one.measured / MIB:,.2f} MiB, ours {one.ours / MIB:,.2f}"
+            for one in kept
+            if abs(one.error) > FAR
+        ]
+    return lines
+
+
+EXACT, FAR = 0.0005, 0.03
+"""Printed figures have two decimals of a MiB; beyond 3 % a row is listed."""
 
 
 def figures(row: Row, data: Path) -> Iterator[Figure]:

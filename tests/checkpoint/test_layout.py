@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hfmem.checkpoint.index import shard_names
-from hfmem.checkpoint.layout import Loader, WeightSet, weight_files
+from hfmem.checkpoint.layout import WeightSet, weight_files
+from hfmem.checkpoint.loaders import TRANSFORMERS, Pick, loader_of
 from hfmem.checkpoint.snapshot import RepoFile
 from hfmem.errors import MalformedHeaderError, NoWeightsError
 
@@ -171,14 +172,17 @@ def test_what_transformers_loads(case: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "loader", "variant", "expected"),
+    ("names", "runtime", "variant", "expected"),
     [
         # vLLM reads a root's consolidated*.safetensors before all else.
         (MISTRAL, "vllm", None, ["consolidated.safetensors"]),
+        (MISTRAL, "sglang", None, shards("model", 3)),
         (GPT2, "vllm", None, ["model.safetensors"]),
         (WHISPER, "transformers", "fp32", shards("model.fp32", 2)),
-        # transformers does not find a variant that is not there; its plain twin is the same model.
-        (GPT2, "transformers", "fp16", ["model.safetensors"]),
+        # llama.cpp looks for GGUF files alone, and takes another copy where there are none.
+        (["model.safetensors", "m-Q8_0.gguf"], "llama.cpp", None, ["m-Q8_0.gguf"]),
+        (["model.safetensors", "m-Q8_0.gguf"], "mlx", None, ["model.safetensors"]),
+        (GPT2, "ollama", None, ["model.safetensors"]),
         # diffusers wrote the variant behind the number until 0.28.
         (
             [
@@ -192,9 +196,28 @@ def test_what_transformers_loads(case: str) -> None:
     ],
 )
 def test_loaders_and_variants(
-    names: list[str], loader: Loader, variant: str | None, expected: list[str]
+    names: list[str], runtime: str, variant: str | None, expected: list[str]
 ) -> None:
-    assert taken(weight_files(listing(names), loader=loader, variant=variant)) == expected
+    pick = Pick(loader=loader_of(runtime), variant=variant)
+    assert taken(weight_files(listing(names), pick=pick)) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        (GPT2, "Leave out --variant: there is one set of weights."),
+        (WHISPER, "It has: fp32."),
+        (
+            ["model.bf16.safetensors", "model.fp16-00001-of-00001.safetensors"],
+            "It has: bf16, fp16.",
+        ),
+    ],
+)
+def test_a_variant_that_is_not_there_is_refused(names: list[str], hint: str) -> None:
+    # transformers refuses too: "there is a file without the variant".
+    with pytest.raises(NoWeightsError, match="no weights of the variant 'fp8'") as caught:
+        weight_files(listing(names), pick=Pick(loader=TRANSFORMERS, variant="fp8"))
+    assert caught.value.hint == hint
 
 
 SDXL = [
@@ -232,7 +255,9 @@ SDXL_PIPELINE = {
 @pytest.mark.parametrize("variant", [None, "fp16"])
 def test_a_pipeline_is_the_components_of_its_index(variant: str | None) -> None:
     found = weight_files(
-        listing(SDXL), documents={"model_index.json": SDXL_PIPELINE}, variant=variant
+        listing(SDXL),
+        documents={"model_index.json": SDXL_PIPELINE},
+        pick=Pick(loader=TRANSFORMERS, variant=variant),
     )
     suffix = f".{variant}.safetensors" if variant else ".safetensors"
     assert found is not None

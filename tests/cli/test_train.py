@@ -164,7 +164,7 @@ def test_adapter_config(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
         (f"{LLAMA} --zero 5", 2, "stage"),
         (f"{LLAMA} --zero 2 --fsdp full", 2, "two ways"),
         (f"{LLAMA} --gradient-checkpointing --checkpointing full", 2, "say the same"),
-        (f"{LLAMA} --format html", 2, "html"),
+        (f"{LLAMA} --format parquet", 2, "Parquet"),
         (f"{LLAMA} --micro-batch 0", 2, "micro-batch"),
         (f"{LLAMA} --method qlora --quantize awq-4bit", 2, "awq-4bit"),
         ("deepseek-ai/DeepSeek-V3", 2, "cannot be trained in full"),

@@ -68,7 +68,7 @@ def spend(
     examples, before = 0, _peak_bytes()
     ends = time.monotonic() + seconds
     rounds = settings(
-        max_examples=300,
+        max_examples=100,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -18,12 +18,12 @@ import safetensors
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hfmem.answer import answer, question
 from hfmem.checkpoint import gguf, torch_file
 from hfmem.checkpoint.ggml import BY_NAME
 from hfmem.checkpoint.gguf_files import gguf_listing
 from hfmem.checkpoint.index import shard_names
 from hfmem.checkpoint.layout import weight_files
+from hfmem.checkpoint.loaders import Pick, loader_of
 from hfmem.checkpoint.packed import packing
 from hfmem.checkpoint.safetensors import PREFIX_BYTES, header_length, parse_header
 from hfmem.checkpoint.snapshot import Checkpoint, RepoFile, Snapshot
@@ -31,7 +31,8 @@ from hfmem.checkpoint.tensor import TensorRun, brace_count
 from hfmem.dtypes import BITS
 from hfmem.errors import HfmemError
 from hfmem.memory.workload import Workload
-from hfmem.report.json import dumps, result
+from hfmem.model.describe import describe
+from hfmem.runtimes import RUNTIMES
 from hfmem.source.adapters import is_adapter, on_base
 from hfmem.source.recorded import bundled
 from tests import gguf_files, torch_files
@@ -287,7 +288,7 @@ names = st.sampled_from(_NAMES) | hostile_text
 listing = st.lists(
     st.builds(RepoFile, name=names, bytes=st.none() | st.integers(0, 2**53)), max_size=12
 )
-loaders = st.sampled_from(["transformers", "vllm"])
+loaders = st.sampled_from(["transformers", "vllm", "llama.cpp"])
 variants = st.none() | st.sampled_from(["fp16", "bf16", "", "..", "\x1b"])
 
 
@@ -300,7 +301,7 @@ def check_layout(
     files: Sequence[RepoFile],
     named: Mapping[str, Sequence[str]],
     documents: Mapping[str, Any],
-    loader: Any,
+    runtime: str,
     variant: str | None,
 ) -> None:
     def choose() -> None:
@@ -309,8 +310,7 @@ def check_layout(
             config=documents.get("config"),
             documents={name: value for name, value in documents.items() if name != "config"},
             index_names=named,
-            loader=loader,
-            variant=variant,
+            pick=Pick(loader=loader_of(runtime), variant=variant),
         )
         if found is not None:
             once = [file.name for file in found.files]
@@ -420,8 +420,11 @@ def check_quantized(settings: object, asked: str | None) -> None:
     changed = replace(base, config={**(base.config or {}), "quantization_config": settings})
 
     def run() -> None:
-        found = answer(changed, question(Workload(ctx=4096, quantize=asked)))
-        json.loads(dumps(result(found)))
+        found = describe(changed)
+        for name in ("transformers", "vllm", "llama.cpp"):
+            quantize = None if name == "llama.cpp" and asked == "nf4" else asked
+            memory = RUNTIMES[name].estimate(found, Workload(ctx=4096, quantize=quantize), None)
+            assert all(phase.memory.bytes >= 0 for phase in memory.phases)
 
     never_surprised(run)
 

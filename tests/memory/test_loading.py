@@ -15,6 +15,7 @@ from hfmem.errors import UsageError
 from hfmem.gpu import Gpu
 from hfmem.hardware.catalogue import parse_gpu
 from hfmem.memory.loading import Held, held
+from hfmem.memory.packed_loading import place
 from hfmem.memory.workload import Device
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
@@ -126,7 +127,7 @@ def model(layout: str, quantization: Mapping[str, object]) -> Model:
 
 def loaded(found: Model, *, device: Device = "cuda", gpu: str | None = None) -> Held:
     card: Gpu | None = parse_gpu(gpu).gpu if gpu else None
-    answer = held(found, dtype="BF16", device=device, gpu=card)
+    answer = held(found, dtype="BF16", where=place(device, card))
     assert answer is not None
     return answer
 
@@ -235,7 +236,7 @@ def test_scales_are_apart() -> None:
 def test_what_if_a_packed_checkpoint_were_quantized() -> None:
     # AWQ shapes tell no matrix, but the family's configuration does.
     found = model("awq", {"quant_method": "awq", "bits": 4, "group_size": 128})
-    answer = held(found, dtype="BF16", device="cuda", gpu=None, quantize="nf4")
+    answer = held(found, dtype="BF16", where=place("cuda", None), quantize="nf4")
     assert answer is not None
     # 4.5 bits and a table of 64 bytes for each of 224 weights.
     assert answer.used.bytes == LINEAR_PARAMETERS * 9 // 16 + 224 * 64 + OTHER_BYTES
@@ -261,4 +262,4 @@ def test_shapes_that_nobody_tells() -> None:
         )
     )
     with pytest.raises(UsageError, match="packed already"):
-        held(found, dtype="BF16", device="cuda", gpu=None, quantize="nf4")
+        held(found, dtype="BF16", where=place("cuda", None), quantize="nf4")

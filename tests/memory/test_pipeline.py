@@ -8,6 +8,7 @@ from hfmem.checkpoint.snapshot import Checkpoint, Snapshot
 from hfmem.checkpoint.tensor import TensorRun
 from hfmem.errors import UsageError
 from hfmem.memory.loading import Held, held
+from hfmem.memory.packed_loading import place
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
 
@@ -34,7 +35,7 @@ def pipeline() -> Model:
 
 
 def loaded(asked: str | None) -> Held:
-    found = held(pipeline(), dtype=asked or "F16", device="cuda", gpu=None, asked=asked)
+    found = held(pipeline(), dtype=asked or "F16", where=place("cuda", None), asked=asked)
     assert found is not None
     return found
 
@@ -63,4 +64,4 @@ def test_it_has_a_class_and_no_cache() -> None:
 
 def test_quantization_of_parts_is_not_guessed() -> None:
     with pytest.raises(UsageError, match="pipeline"):
-        held(pipeline(), dtype="F16", device="cuda", gpu=None, quantize="nf4")
+        held(pipeline(), dtype="F16", where=place("cuda", None), quantize="nf4")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hfmem.checkpoint.gguf import FIRST_BYTES, GGUF_DOCUMENT
-from hfmem.checkpoint.snapshot import Snapshot
+from hfmem.checkpoint.gguf import FIRST_BYTES
+from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Snapshot
 from hfmem.checkpoint.tensor import total_bytes
 from hfmem.errors import (
     HfmemError,

@@ -77,7 +77,7 @@ def test_a_model_in_one_file_is_known_after_two_round_trips(loopback: LoopbackHu
     assert sorted(loopback.paths()) == [
         "cdn /org/model/model.safetensors",
         "hub /api/models/org/model/revision/main",
-        "hub /api/resolve-cache/org/model/config.json",
+        f"hub /api/resolve-cache/models/org/model/{COMMIT}/config.json",
         "hub /org/model/resolve/main/config.json",
         "hub /org/model/resolve/main/model.safetensors",
     ]

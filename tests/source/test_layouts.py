@@ -9,6 +9,7 @@ import pytest
 from hfmem.checkpoint.snapshot import Snapshot
 from hfmem.checkpoint.tensor import total_bytes
 from hfmem.memory.loading import held
+from hfmem.memory.packed_loading import place
 from hfmem.model.describe import describe
 from hfmem.source import Access, find
 from tests.loopback import LoopbackHub, Repository, Sparse, safetensors
@@ -67,7 +68,7 @@ def test_a_pipeline_is_its_components(loopback: LoopbackHub) -> None:
     asked = [path for path in loopback.paths() if path.startswith("cdn")]
     assert len(asked) == len(set(asked)) == 3
     model = describe(found)
-    answer = held(model, dtype=model.dtype, device="cuda", gpu=None)
+    answer = held(model, dtype=model.dtype, where=place("cuda", None))
     assert answer is not None
     assert {part.name: part.bytes for part in answer.used.parts} == {
         "unet": 6400,

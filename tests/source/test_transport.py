@@ -31,7 +31,7 @@ WEIGHTS = safetensors({"a.weight": ("BF16", [4, 8], 64)})
 MODEL = {"config.json": b'{"model_type": "llama"}', "model.safetensors": WEIGHTS}
 PLACES = {
     "listing": "hub /api/models/org/model/revision",
-    "config": "hub /api/resolve-cache/org/model/config",
+    "config": "hub /api/resolve-cache/models/org/model/.*/config",
     "weights on the hub": "hub /org/model/resolve/.*safetensors",
     "weights": "cdn /org/model",
 }
@@ -143,6 +143,9 @@ def test_a_file_without_ranges_is_not_read(loopback: LoopbackHub, stopped: Stopp
     loopback.fault("cdn", Reply(body=b"x" * 100, length=10**9))
     with pytest.raises(HubUnavailableError, match="whole file"):
         ask(stopped)
+    # Once before the list of files has come, and once after it.
+    assert sum(path.startswith("cdn") for path in loopback.paths()) == 2
+    assert stopped.waits == []
 
 
 def test_nobody_there_is_told_without_a_second_try(

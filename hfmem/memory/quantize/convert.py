@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,13 +11,15 @@ from msgspec.structs import replace
 from hfmem.checkpoint.snapshot import Note
 from hfmem.dtypes import torch_name, width
 from hfmem.errors import UsageError
-from hfmem.memory.quantize.llama_cpp import Shape, file_bytes
 from hfmem.memory.quantize.matrices import Kind, Matrix, matrices
 from hfmem.memory.quantize.schemes import Scheme
 from hfmem.memory.term import Term, total
 from hfmem.memory.weights import loaded_bytes
 from hfmem.model.model import Model
 from hfmem.model.weights import WeightRun
+
+if TYPE_CHECKING:
+    from hfmem.memory.quantize.llama_cpp import Shape
 
 _WORDS: dict[Kind, str] = {
     "linear": "linear layers",
@@ -168,6 +171,8 @@ def _as_llama_file(
     imatrix: bool,
 ) -> Converted:
     """The tensors of the GGUF file, and the encoders beside it in a file of 16 bits (mmproj)."""
+    from hfmem.memory.quantize.llama_cpp import file_bytes
+
     text = [matrix for weight, matrix in found if weight.component not in _TOWERS]
     tower = [matrix for weight, matrix in found if weight.component in _TOWERS]
     config = model.decoder.text
@@ -220,6 +225,8 @@ _TOWERS = frozenset({"vision", "audio", "projector"})
 
 def shape_of(model: Model) -> Shape:
     """What llama.cpp's rules ask of a model's configuration."""
+    from hfmem.memory.quantize.llama_cpp import Shape
+
     decoder, text = model.decoder, model.decoder.text
     layers = max(1, len(decoder.layers))
     heads, kv_heads = decoder.attention_heads or 1, decoder.kv_heads or 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from hfmem.checkpoint.tensor import template
@@ -61,6 +62,7 @@ _CONV1D_MODELS = frozenset({"gpt2", "openai-gpt", "imagegpt", "decision_transfor
 _INPUT_SIDE = re.compile(r"gate|up_proj|\.w1|\.w3|\.v1|input_linear")
 
 
+@lru_cache(maxsize=64)
 def matrices(model: Model) -> tuple[tuple[WeightRun, Matrix], ...] | None:
     """Every loaded run with what a quantizer makes of it; None where the shapes are not known.
 

@@ -53,20 +53,23 @@ _NVIDIA = frozenset({"nvidia"})
 _EVERYWHERE = frozenset({"nvidia", "amd", "apple", "intel", "cpu"})
 _BITSANDBYTES = "bitsandbytes 0.50 functional.py; transformers 5.23 integrations/bitsandbytes.py"
 _VLLM_BITSANDBYTES = (
-    "bitsandbytes 0.50 functional.py; vLLM 0.33 model_loader/bitsandbytes_loader.py"
+    "bitsandbytes 0.50 functional.py; vllm-bnb-plugin 0.0.2, vLLM's own loader before 0.28"
 )
 _FP8 = "transformers 5.23 integrations/finegrained_fp8.py, quantizers/quantizer_finegrained_fp8.py"
 _COMPRESSED = "compressed-tensors 0.15 float-quantized"
 _TORCHAO = "torchao 0.18 quantization; transformers 5.23 quantizers/quantizer_torchao.py"
 
 
-def _bitsandbytes(name: str, size: Size, *, vllm: bool) -> Scheme:
+def _bitsandbytes(name: str, size: Size, *, made: bool | None = None) -> Scheme:
+    """In transformers, or, where ``made`` is said, in vLLM."""
     return Scheme(
         name=name,
-        kinds=_ALL if vllm else _DENSE,
+        kinds=_DENSE if made is None else _ALL,
         bytes=size,
         applies=_always,
-        source=_VLLM_BITSANDBYTES if vllm else _BITSANDBYTES,
+        note="" if made is None else "needs vllm-bnb-plugin since vLLM 0.28",
+        made=bool(made),
+        source=_BITSANDBYTES if made is None else _VLLM_BITSANDBYTES,
     )
 
 
@@ -155,9 +158,9 @@ _FIXED: dict[str, Scheme] = {
             source=_COMPRESSED,
             made=True,
         ),
-        _bitsandbytes("int8", sizes.int8, vllm=False),
-        _bitsandbytes("nf4", sizes.nf4, vllm=False),
-        _bitsandbytes("nf4-dq", sizes.nf4_double, vllm=False),
+        _bitsandbytes("int8", sizes.int8),
+        _bitsandbytes("nf4", sizes.nf4),
+        _bitsandbytes("nf4-dq", sizes.nf4_double),
         _MXFP4,
         _NVFP4_TRANSFORMERS,
         _torchao("torchao-int8", lambda out, in_: out * in_ + 2 * out, note="a scale a row"),
@@ -168,20 +171,30 @@ _FIXED: dict[str, Scheme] = {
         ),
     )
 }
-# vLLM quantizes experts too, and takes FP8 with one scale a tensor (vLLM 0.33
-# quantization/fp8.py: Fp8OnlineLinearMethod).
+# vLLM quantizes experts too. It makes FP8 with one scale a tensor as it loads, on cards without FP8
+# for storage alone (Marlin); NF4 with a plugin; 8-bit integers and double quantization not at all.
 _VLLM: dict[str, Scheme] = {
-    "fp8": _fp8(
-        "fp8",
-        sizes.fp8_tensor,
-        block=False,
-        note="a scale a tensor",
-        source="vLLM 0.33 model_executor/layers/quantization/fp8.py",
-        made=False,
+    "fp8": Scheme(
+        name="fp8",
+        kinds=_ALL,
+        bytes=sizes.fp8_tensor,
+        applies=_always,
+        note="a scale a tensor; computes in FP8 from compute capability 8.9",
+        source="vLLM 0.33 quantization/online/fp8.py, kernels/linear/scaled_mm/marlin.py",
+        vendors=_NVIDIA,
+        capability=(7, 5),
     ),
-    "int8": _bitsandbytes("int8", sizes.int8, vllm=True),
-    "nf4": _bitsandbytes("nf4", sizes.nf4, vllm=True),
-    "nf4-dq": _bitsandbytes("nf4-dq", sizes.nf4_double, vllm=True),
+    "int8": Scheme(
+        name="int8",
+        kinds=_LANGUAGE,
+        bytes=sizes.int8,
+        applies=_always,
+        note="a scale a row",
+        source="compressed-tensors 0.15 int-quantized; vLLM 0.33 compressed_tensors_w8a8_int8.py",
+        made=True,
+    ),
+    "nf4": _bitsandbytes("nf4", sizes.nf4, made=False),
+    "nf4-dq": _bitsandbytes("nf4-dq", sizes.nf4_double, made=True),
     "nvfp4": _NVFP4,
 }
 _ALIASES = {"fp8-block": "fp8", "bnb-int8": "int8", "bnb-nf4": "nf4", "nf4-double": "nf4-dq"}
@@ -192,9 +205,6 @@ _TORCHAO_INT4 = re.compile(r"torchao-int4(?:-g(?P<group>\d{1,5}))?", re.ASCII)
 _BITS = {"gptq": (2, 3, 4, 8), "awq": (4,), "hqq": (1, 2, 3, 4, 8), "mlx": (2, 3, 4, 5, 6, 8)}
 _GROUP = {"gptq": 128, "awq": 128, "hqq": 64, "mlx": 64}
 _MLX_GROUPS = (32, 64, 128)
-
-LADDER = ("fp8", "int8", "nf4", "nf4-dq", "gptq-4bit", "awq-4bit")
-"""What the answer shows of its own accord."""
 
 
 def scheme(name: str, *, runtime: str = "transformers") -> Scheme:

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 from hfmem.checkpoint.tensor import TensorRun
 from hfmem.dtypes import from_name
-from hfmem.errors import MissingKeyError
+from hfmem.errors import MissingKeyError, UnsupportedArchitectureError
 from hfmem.model.config import Config
 from hfmem.model.declared import storage
-from hfmem.model.declared.blocks import Parts
-from hfmem.model.declared.families import TEXT_FAMILIES, Family
-from hfmem.model.declared.wrappers import WRAPPER_FAMILIES
+from hfmem.model.declared.blocks import NotDeclaredError, Parts
+from hfmem.model.declared.families import of_type
+from hfmem.model.declared.family import Family
 
-__all__ = ["FAMILIES", "declared_tensors", "logical_tensors"]
-
-FAMILIES: tuple[Family, ...] = (*dict.fromkeys(TEXT_FAMILIES.values()), *WRAPPER_FAMILIES)
-"""Every family, the more particular class first where two share a model type."""
+__all__ = ["declared_tensors", "logical_tensors"]
 
 
 def declared_tensors(config: Config) -> tuple[TensorRun, ...] | None:
@@ -65,8 +62,8 @@ def _parts(config: Config) -> tuple[Family, Parts] | None:
         return None
     try:
         parts = family.parts(config)
-    except MissingKeyError:
-        # Nobody says the size, neither the file nor its class: then nobody knows the tensors.
+    except (MissingKeyError, UnsupportedArchitectureError, NotDeclaredError):
+        # Nobody says the size, neither the file nor its class, or the row does not know the case.
         return None
     return None if parts is None else (family, parts)
 
@@ -76,8 +73,8 @@ def _family(config: Config) -> Family | None:
     return next(
         (
             family
-            for family in FAMILIES
-            if config.model_type in family.model_types and (not names or names[0] in family.classes)
+            for family in of_type(config.model_type)
+            if not names or names[0] in family.classes
         ),
         None,
     )

@@ -17,7 +17,8 @@ from hfmem.model.declared.blocks import (
     under,
     weight,
 )
-from hfmem.model.declared.dense import PRE_NORMS
+from hfmem.model.declared.family import Family
+from hfmem.model.declared.style import PRE_NORMS
 
 
 def _intermediate(config: Config) -> int:
@@ -114,7 +115,14 @@ def bloom(config: Config) -> Parts:
             linear("mlp.dense_4h_to_h", hidden, 4 * hidden, bias=True),
         ),
         *norm("ln_f", hidden, bias=True),
+        *_bloom_head(config, hidden),
     )
+
+
+def _bloom_head(config: Config, hidden: int) -> Parts:
+    if config.flag("tie_word_embeddings", default=True):
+        return ()
+    return weight("lm_head", config.integer("vocab_size", low=1), hidden)
 
 
 def falcon(config: Config) -> Parts:
@@ -196,3 +204,50 @@ def starcoder2(config: Config) -> Parts:
         *norm("model.norm", size.hidden, bias=True),
         *head(config),
     )
+
+
+ROWS: tuple[Family, ...] = (
+    Family(
+        model_types=("gpt2",),
+        classes=("GPT2LMHeadModel",),
+        parts=gpt2,
+        source="gpt2/modeling_gpt2.py",
+    ),
+    Family(
+        model_types=("gpt_bigcode",),
+        classes=("GPTBigCodeForCausalLM",),
+        parts=gpt_bigcode,
+        source="gpt_bigcode/modeling_gpt_bigcode.py",
+    ),
+    Family(
+        model_types=("gpt_neox",),
+        classes=("GPTNeoXForCausalLM",),
+        parts=gpt_neox,
+        source="gpt_neox/modeling_gpt_neox.py",
+    ),
+    Family(
+        model_types=("bloom",),
+        classes=("BloomForCausalLM",),
+        parts=bloom,
+        source="bloom/modeling_bloom.py",
+    ),
+    Family(
+        model_types=("falcon",),
+        classes=("FalconForCausalLM",),
+        parts=falcon,
+        source="falcon/modeling_falcon.py",
+    ),
+    Family(
+        model_types=("phi",),
+        classes=("PhiForCausalLM",),
+        parts=phi,
+        source="phi/modeling_phi.py",
+    ),
+    Family(
+        model_types=("starcoder2",),
+        classes=("Starcoder2ForCausalLM",),
+        parts=starcoder2,
+        source="starcoder2/modeling_starcoder2.py",
+    ),
+)
+"""Families, one row each."""

@@ -34,6 +34,10 @@ class Part(NamedTuple):
 Parts = tuple[Part, ...]
 
 
+class NotDeclaredError(Exception):
+    """A configuration whose tensors a family's row does not know."""
+
+
 def weight(name: str, *shape: int) -> Parts:
     """One ``name.weight`` that no scheme converts: an embedding, a norm, a router, a head."""
     return (Part(f"{name}.weight", shape),)
@@ -140,12 +144,19 @@ def head_norms(size: int) -> Parts:
     return under("self_attn", norms("q_norm", "k_norm", size=size))
 
 
-def gated_mlp(hidden: int, intermediate: int, *, bias: bool = False) -> Parts:
+def gated_mlp(
+    hidden: int,
+    intermediate: int,
+    *,
+    bias: bool = False,
+    names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
+) -> Parts:
     """gate, up and down: 3 · hidden · intermediate parameters."""
+    gate, up, down = names
     return (
-        *linear("gate_proj", intermediate, hidden, bias=bias),
-        *linear("up_proj", intermediate, hidden, bias=bias),
-        *linear("down_proj", hidden, intermediate, bias=bias),
+        *linear(gate, intermediate, hidden, bias=bias),
+        *linear(up, intermediate, hidden, bias=bias),
+        *linear(down, hidden, intermediate, bias=bias),
     )
 
 

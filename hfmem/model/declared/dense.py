@@ -1,226 +1,45 @@
-"""Decoders with separate q, k, v projections and a gated MLP, from Llama to Cohere."""
+"""Decoders with one MLP a layer, from Llama to Cohere: one row a family."""
 
 from __future__ import annotations
 
 from hfmem.model.config import Config
-from hfmem.model.declared.blocks import (
-    Heads,
-    Parts,
-    attention,
-    embedding,
-    gated_mlp,
-    head,
-    head_norms,
-    heads,
-    layer_count,
-    layers,
-    linear,
-    norm,
-    norms,
-    under,
-    weight,
+from hfmem.model.declared.blocks import Part, Parts, heads, linear, norm, norms, under, weight
+from hfmem.model.declared.family import Family
+from hfmem.model.declared.style import (
+    PRE_NORMS,
+    SANDWICH,
+    Style,
+    fused_gate,
+    gated,
+    hidden,
+    plain,
+    sinks,
 )
 
-PRE_NORMS = ("input_layernorm", "post_attention_layernorm")
-_SANDWICH = (*PRE_NORMS, "pre_feedforward_layernorm", "post_feedforward_layernorm")
+_LLAMA = Style(mlp=gated(bias="mlp_bias"))
+_NO_BIAS = Style(qkv_bias=False, output_bias=False)
+_AFTER = ("post_attention_layernorm", "post_feedforward_layernorm")
+_GLM4_NORMS = (*PRE_NORMS, "post_self_attn_layernorm", "post_mlp_layernorm")
 
 
-def decoder(config: Config, *groups: Parts) -> Parts:
-    """``groups`` once a layer between the token embedding, the last norm and the head."""
-    return (
-        *embedding(config),
-        *layers("model.layers", range(layer_count(config)), *groups),
-        *norm("model.norm", config.integer("hidden_size", low=1)),
-        *head(config),
-    )
-
-
-def mlp(config: Config, *, bias: bool = False) -> Parts:
-    """The gated MLP of a dense layer."""
+def _phi3_attention(config: Config) -> Parts:
+    size = heads(config)
     return under(
-        "mlp",
-        gated_mlp(
-            config.integer("hidden_size", low=1),
-            config.integer("intermediate_size", low=1),
-            bias=bias,
-        ),
+        "self_attn",
+        linear("qkv_proj", size.query_size + 2 * size.kv_size, size.hidden),
+        linear("o_proj", size.hidden, size.query_size),
     )
 
 
-def _usual(config: Config, *groups: Parts, size: Heads, norm_names: tuple[str, ...]) -> Parts:
-    return decoder(config, *groups, norms(*norm_names, size=size.hidden))
-
-
-def llama(config: Config) -> Parts:
-    """Llama, Granite, SmolLM3: one flag for the four attention biases, one for the MLP's."""
-    size, bias = heads(config), config.flag("attention_bias")
-    return _usual(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        mlp(config, bias=config.flag("mlp_bias")),
-        size=size,
-        norm_names=PRE_NORMS,
-    )
-
-
-def mistral(config: Config) -> Parts:
-    """Mistral: no bias anywhere, whatever the configuration says."""
+def _cohere_norms(config: Config) -> Parts:
+    """Command R+ has norms of [heads, head_dim] over queries and keys."""
+    if not config.flag("use_qk_norm"):
+        return ()
     size = heads(config)
-    return _usual(config, attention(size), mlp(config), size=size, norm_names=PRE_NORMS)
-
-
-def qwen2(config: Config) -> Parts:
-    """Qwen2 and Qwen2.5: bias on q, k and v, always."""
-    size = heads(config)
-    return _usual(config, attention(size, bias=True), mlp(config), size=size, norm_names=PRE_NORMS)
-
-
-def qwen3(config: Config) -> Parts:
-    """Qwen3: norms over each head's queries and keys."""
-    size, bias = heads(config), config.flag("attention_bias")
-    return _usual(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        head_norms(size.head_dim),
-        mlp(config),
-        size=size,
-        norm_names=PRE_NORMS,
-    )
-
-
-def gemma(config: Config) -> Parts:
-    """Gemma: Llama's tensors without an MLP bias."""
-    size, bias = heads(config), config.flag("attention_bias")
-    return _usual(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        mlp(config),
-        size=size,
-        norm_names=PRE_NORMS,
-    )
-
-
-def gemma2(config: Config) -> Parts:
-    """Gemma 2: a norm before and after both halves of a layer."""
-    size, bias = heads(config), config.flag("attention_bias")
-    return _usual(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        mlp(config),
-        size=size,
-        norm_names=_SANDWICH,
-    )
-
-
-def gemma3_text(config: Config) -> Parts:
-    """Gemma 3: Gemma 2 with norms over each head's queries and keys."""
-    size, bias = heads(config), config.flag("attention_bias")
-    return _usual(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        head_norms(size.head_dim),
-        mlp(config),
-        size=size,
-        norm_names=_SANDWICH,
-    )
-
-
-def phi3(config: Config) -> Parts:
-    """Phi-3: q, k, v in one projection, gate and up in another."""
-    size, intermediate = heads(config), config.integer("intermediate_size", low=1)
-    return _usual(
-        config,
-        under(
-            "self_attn",
-            linear("qkv_proj", size.query_size + 2 * size.kv_size, size.hidden),
-            linear("o_proj", size.hidden, size.query_size),
-        ),
-        _fused_mlp(size.hidden, intermediate),
-        size=size,
-        norm_names=PRE_NORMS,
-    )
-
-
-def seed_oss(config: Config) -> Parts:
-    """Seed-OSS: the output projection's bias has a flag of its own."""
-    size = heads(config)
-    return _usual(
-        config,
-        attention(
-            size,
-            bias=config.flag("attention_bias"),
-            output_bias=config.flag("attention_out_bias"),
-        ),
-        mlp(config, bias=config.flag("mlp_bias")),
-        size=size,
-        norm_names=PRE_NORMS,
-    )
-
-
-def ernie4_5(config: Config) -> Parts:
-    """ERNIE 4.5: one flag for every bias."""
-    size, bias = heads(config), config.flag("use_bias")
-    return _usual(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        mlp(config, bias=bias),
-        size=size,
-        norm_names=PRE_NORMS,
-    )
-
-
-def glm4(config: Config) -> Parts:
-    """GLM-4: gate and up in one projection, a norm before and after both halves of a layer."""
-    size, intermediate = heads(config), config.integer("intermediate_size", low=1)
-    return _usual(
-        config,
-        attention(size, bias=config.flag("attention_bias")),
-        _fused_mlp(size.hidden, intermediate),
-        size=size,
-        norm_names=(*PRE_NORMS, "post_self_attn_layernorm", "post_mlp_layernorm"),
-    )
-
-
-def _fused_mlp(hidden: int, intermediate: int) -> Parts:
     return under(
-        "mlp",
-        linear("gate_up_proj", 2 * intermediate, hidden),
-        linear("down_proj", hidden, intermediate),
-    )
-
-
-def olmo2(config: Config) -> Parts:
-    """OLMo 2 and 3: norms after each half, and over all queries and all keys at once."""
-    size, bias = heads(config), config.flag("attention_bias")
-    return _usual(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        under(
-            "self_attn", norms("q_norm", size=size.query_size), norms("k_norm", size=size.kv_size)
-        ),
-        mlp(config),
-        size=size,
-        norm_names=("post_attention_layernorm", "post_feedforward_layernorm"),
-    )
-
-
-def cohere(config: Config) -> Parts:
-    """Command R: one norm a layer; Command R+ has q and k norms of [heads, head_dim] as well."""
-    size, bias = heads(config), config.flag("attention_bias")
-    per_head: Parts = ()
-    if config.flag("use_qk_norm"):
-        per_head = under(
-            "self_attn",
-            weight("q_norm", size.heads, size.head_dim),
-            weight("k_norm", size.kv_heads, size.head_dim),
-        )
-    return _usual(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        per_head,
-        mlp(config),
-        size=size,
-        norm_names=("input_layernorm",),
+        "self_attn",
+        weight("q_norm", size.heads, size.head_dim),
+        weight("k_norm", size.kv_heads, size.head_dim),
     )
 
 
@@ -228,17 +47,205 @@ def stablelm(config: Config) -> Parts | None:
     """StableLM 2: LayerNorms with a shift; None where each head has its own norm."""
     if config.flag("qk_layernorm"):
         return None
-    size = heads(config)
     names = PRE_NORMS[:1] if config.flag("use_parallel_residual") else PRE_NORMS
+    return Style(norms=names, norm_bias=True, qkv_bias="use_qkv_bias", output_bias=False)(config)
+
+
+def _xielu(config: Config) -> Parts:
+    """Apertus: an activation with two parameters of its own."""
     return (
-        *embedding(config),
-        *layers(
-            "model.layers",
-            range(layer_count(config)),
-            attention(size, bias=config.flag("use_qkv_bias")),
-            mlp(config),
-            norms(*names, size=size.hidden, bias=True),
-        ),
-        *norm("model.norm", size.hidden, bias=True),
-        *head(config),
+        *plain(bias="mlp_bias")(config),
+        Part("mlp.act_fn.alpha_p", (1,)),
+        Part("mlp.act_fn.alpha_n", (1,)),
     )
+
+
+def _bitnet_norms(config: Config) -> Parts:
+    return (
+        *norm("self_attn.attn_sub_norm", hidden(config)),
+        *norm("mlp.ffn_sub_norm", config.integer("intermediate_size", low=1)),
+    )
+
+
+def _differential(config: Config) -> Parts:
+    size = heads(config).head_dim
+    return under(
+        "self_attn",
+        tuple(Part(f"lambda_{name}", (size,)) for name in ("q1", "k1", "q2", "k2")),
+    )
+
+
+def _post_norms(config: Config) -> Parts:
+    """HyperCLOVA X: Peri-LN, a norm behind each half of a layer."""
+    if not config.flag("use_post_norm"):
+        return ()
+    return norms("post_norm1", "post_norm2", size=hidden(config))
+
+
+def _helium_attention(config: Config) -> Parts:
+    """The output's projection is square whatever head_dim says."""
+    size, bias = heads(config), config.flag("attention_bias")
+    return under(
+        "self_attn",
+        linear("q_proj", size.query_size, size.hidden, bias=bias),
+        linear("k_proj", size.kv_size, size.hidden, bias=bias),
+        linear("v_proj", size.kv_size, size.hidden, bias=bias),
+        linear("o_proj", size.hidden, size.hidden),
+    )
+
+
+ROWS: tuple[Family, ...] = (
+    Family(
+        model_types=("llama", "internlm3", "iquestcoder"),
+        classes=("LlamaForCausalLM", "LLaMAForCausalLM"),
+        parts=_LLAMA,
+        source="llama/modeling_llama.py",
+    ),
+    Family(
+        model_types=("granite", "smollm3"),
+        classes=("GraniteForCausalLM", "SmolLM3ForCausalLM"),
+        parts=_LLAMA,
+        source="granite/modeling_granite.py, smollm3/modeling_smollm3.py",
+    ),
+    Family(
+        model_types=("granite_swa",),
+        classes=("GraniteSWAForCausalLM",),
+        parts=Style(extra=sinks, mlp=gated(bias="mlp_bias")),
+        source="granite_swa/modeling_granite_swa.py",
+    ),
+    Family(
+        model_types=("hyperclovax",),
+        classes=("HyperCLOVAXForCausalLM",),
+        parts=Style(extra=_post_norms, mlp=gated(bias="mlp_bias")),
+        source="hyperclovax/modeling_hyperclovax.py",
+    ),
+    Family(
+        model_types=("cwm",),
+        classes=("CwmForCausalLM",),
+        parts=Style(qkv_bias=False, output_bias=False, mlp=gated(bias="mlp_bias")),
+        source="cwm/modeling_cwm.py",
+    ),
+    Family(
+        model_types=("arcee",),
+        classes=("ArceeForCausalLM",),
+        parts=Style(mlp=plain(bias="mlp_bias")),
+        source="arcee/modeling_arcee.py",
+    ),
+    Family(
+        model_types=("apertus",),
+        classes=("ApertusForCausalLM",),
+        parts=Style(
+            norms=("attention_layernorm", "feedforward_layernorm"), head_norms="head", mlp=_xielu
+        ),
+        source="apertus/modeling_apertus.py",
+    ),
+    Family(
+        model_types=("bitnet",),
+        classes=("BitNetForCausalLM",),
+        parts=Style(extra=_bitnet_norms),
+        source="bitnet/modeling_bitnet.py",
+    ),
+    Family(
+        model_types=("diffllama",),
+        classes=("DiffLlamaForCausalLM",),
+        parts=Style(extra=_differential),
+        source="diffllama/modeling_diffllama.py",
+    ),
+    Family(
+        model_types=("mistral", "ministral", "ministral3"),
+        classes=("MistralForCausalLM", "MinistralForCausalLM", "Ministral3ForCausalLM"),
+        parts=_NO_BIAS,
+        source="mistral/modeling_mistral.py and its descendants",
+    ),
+    Family(
+        model_types=("qwen2",),
+        classes=("Qwen2ForCausalLM",),
+        parts=Style(qkv_bias=True, output_bias=False),
+        source="qwen2/modeling_qwen2.py",
+    ),
+    Family(
+        model_types=("qwen3",),
+        classes=("Qwen3ForCausalLM",),
+        parts=Style(head_norms="head"),
+        source="qwen3/modeling_qwen3.py",
+    ),
+    Family(
+        model_types=("gemma",),
+        classes=("GemmaForCausalLM",),
+        parts=Style(),
+        source="gemma/modeling_gemma.py",
+    ),
+    Family(
+        model_types=("helium",),
+        classes=("HeliumForCausalLM",),
+        parts=Style(attention=_helium_attention, mlp=gated(bias="mlp_bias")),
+        source="helium/modeling_helium.py",
+    ),
+    Family(
+        model_types=("gemma2",),
+        classes=("Gemma2ForCausalLM",),
+        parts=Style(norms=SANDWICH),
+        source="gemma2/modeling_gemma2.py",
+    ),
+    Family(
+        model_types=("gemma3_text",),
+        classes=("Gemma3ForCausalLM",),
+        parts=Style(norms=SANDWICH, head_norms="head"),
+        source="gemma3/modeling_gemma3.py",
+    ),
+    Family(
+        model_types=("phi3",),
+        classes=("Phi3ForCausalLM",),
+        parts=Style(attention=_phi3_attention, mlp=fused_gate()),
+        source="phi3/modeling_phi3.py",
+    ),
+    Family(
+        model_types=("olmo2", "olmo3"),
+        classes=("Olmo2ForCausalLM", "Olmo3ForCausalLM"),
+        parts=Style(norms=_AFTER, head_norms="all"),
+        source="olmo2/modeling_olmo2.py, olmo3/modeling_olmo3.py",
+    ),
+    Family(
+        model_types=("exaone4",),
+        classes=("Exaone4ForCausalLM",),
+        parts=Style(norms=_AFTER, head_norms="head", qkv_bias=False, output_bias=False),
+        source="exaone4/modeling_exaone4.py",
+    ),
+    Family(
+        model_types=("cohere", "cohere2"),
+        classes=("CohereForCausalLM", "Cohere2ForCausalLM"),
+        parts=Style(norms=PRE_NORMS[:1], extra=_cohere_norms),
+        source="cohere/modeling_cohere.py, cohere2/modeling_cohere2.py",
+    ),
+    Family(
+        model_types=("stablelm",),
+        classes=("StableLmForCausalLM",),
+        parts=stablelm,
+        source="stablelm/modeling_stablelm.py",
+    ),
+    Family(
+        model_types=("seed_oss",),
+        classes=("SeedOssForCausalLM",),
+        parts=Style(output_bias="attention_out_bias", mlp=gated(bias="mlp_bias")),
+        source="seed_oss/modeling_seed_oss.py",
+    ),
+    Family(
+        model_types=("ernie4_5",),
+        classes=("Ernie4_5ForCausalLM",),
+        parts=Style(qkv_bias="use_bias", output_bias="use_bias", mlp=gated(bias="use_bias")),
+        source="ernie4_5/modeling_ernie4_5.py",
+    ),
+    Family(
+        model_types=("glm",),
+        classes=("GlmForCausalLM",),
+        parts=Style(output_bias=False, mlp=fused_gate()),
+        source="glm/modeling_glm.py",
+    ),
+    Family(
+        model_types=("glm4",),
+        classes=("Glm4ForCausalLM",),
+        parts=Style(norms=_GLM4_NORMS, output_bias=False, mlp=fused_gate()),
+        source="glm4/modeling_glm4.py",
+    ),
+)
+"""Families, one row each."""

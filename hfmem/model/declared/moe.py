@@ -1,20 +1,17 @@
-"""Decoders with routed experts, named as the published checkpoints name them: one set of tensors an
-expert.
-"""
+"""Decoders with grouped attention and routed experts, named as the published checkpoints name them:
+one set of tensors an expert."""
 
 from __future__ import annotations
 
-from hfmem.model.config import MAX_LAYERS, Config
+from collections.abc import Iterable
+
+from hfmem.model.config import Config
 from hfmem.model.declared.blocks import (
-    Heads,
+    NotDeclaredError,
     Part,
     Parts,
-    attention,
     embedding,
-    experts,
-    gated_mlp,
     head,
-    head_norms,
     heads,
     layer_count,
     layers,
@@ -24,214 +21,320 @@ from hfmem.model.declared.blocks import (
     under,
     weight,
 )
-from hfmem.model.declared.dense import PRE_NORMS, decoder, mlp
+from hfmem.model.declared.family import Family
+from hfmem.model.declared.style import (
+    PRE_NORMS,
+    Style,
+    after,
+    expert_count,
+    gated,
+    hidden,
+    prediction_layer,
+    routed,
+    shared_experts,
+    sinks,
+)
+
+_MIXTRAL = ("w1", "w3", "w2")
+_CORRECTION = "gate.e_score_correction_bias"
 
 
-def mixtral(config: Config) -> Parts:
-    """Mixtral: w1 is gate, w2 down, w3 up."""
-    size, intermediate = heads(config), config.integer("intermediate_size", low=1)
-    count = _expert_count(config)
-    return decoder(
-        config,
-        attention(size),
-        under(
-            "block_sparse_moe",
-            weight("gate", count, size.hidden),
-            experts(
-                count,
-                linear("w1", intermediate, size.hidden),
-                linear("w2", size.hidden, intermediate),
-                linear("w3", intermediate, size.hidden),
+def stepped(config: Config) -> Iterable[int]:
+    """Every ``decoder_sparse_step``-th layer that ``mlp_only_layers`` does not name."""
+    every = config.integer("decoder_sparse_step", low=1)
+    dense = set(config.integer_list("mlp_only_layers") or ())
+    return [
+        number
+        for number in range(layer_count(config))
+        if number not in dense and not (number + 1) % every
+    ]
+
+
+def _ernie_layers(config: Config) -> Iterable[int]:
+    count = layer_count(config)
+    first = config.integer("moe_layer_start_index")
+    every = config.integer("moe_layer_interval", low=1)
+    last = config.value("moe_layer_end_index")
+    stop = count - 1 if last in (None, -1) else config.integer("moe_layer_end_index")
+    return [n for n in range(count) if not (n + 1) % every and first <= n <= stop]
+
+
+def _granite_experts(config: Config) -> Parts:
+    """An expert's gate and up are one matrix, and all experts of a layer are one tensor."""
+    inner, count, outer = config.integer("intermediate_size", low=1), expert_count(config), hidden
+    return under(
+        "block_sparse_moe",
+        weight("input_linear", count, 2 * inner, outer(config)),
+        weight("output_linear", count, outer(config), inner),
+        weight("router.layer", count, outer(config)),
+    )
+
+
+def shared_granite(config: Config) -> Parts:
+    """Granite's shared MLP beside the experts, gate and up in one matrix; nothing at 0."""
+    inner = config.integer_or_none("shared_intermediate_size") or 0
+    if not inner:
+        return ()
+    return under(
+        "shared_mlp",
+        weight("input_linear", 2 * inner, hidden(config)),
+        weight("output_linear", hidden(config), inner),
+    )
+
+
+def granite_moe(config: Config) -> Parts:
+    """Granite's routed experts and its shared MLP."""
+    return (*_granite_experts(config), *shared_granite(config))
+
+
+def _gpt_oss_experts(config: Config) -> Parts:
+    size, inner = hidden(config), config.integer("intermediate_size", low=1)
+    count = expert_count(config)
+    fused = (
+        Part("gate_up_proj", (count, size, 2 * inner), "fused_experts"),
+        Part("gate_up_proj_bias", (count, 2 * inner)),
+        Part("down_proj", (count, inner, size), "fused_experts"),
+        Part("down_proj_bias", (count, size)),
+    )
+    router = (*weight("router", count, size), Part("router.bias", (count,)))
+    return (*under("mlp", router), *under("mlp.experts", fused))
+
+
+def _glm4_norms(config: Config) -> Parts:
+    if not config.flag("use_qk_norm"):
+        return ()
+    return under("self_attn", norms("q_norm", "k_norm", size=heads(config).head_dim))
+
+
+def _afmoe_gate(config: Config) -> Parts:
+    size = heads(config)
+    return weight("self_attn.gate_proj", size.query_size, size.hidden)
+
+
+def _afmoe_experts(config: Config) -> Parts:
+    return (
+        *routed(gate="router.gate", shared=shared_experts("num_shared_experts"))(config),
+        Part("mlp.expert_bias", (expert_count(config),), dtype="F32"),
+    )
+
+
+def _shared_hy(config: Config) -> Parts:
+    if not config.integer_or_none("num_shared_experts"):
+        raise NotDeclaredError
+    return shared_experts("num_shared_experts", bias="mlp_bias")(config)
+
+
+def _ernie_experts(config: Config) -> Parts:
+    """The router's bias is a parameter of the class here."""
+    if config.flag("use_bias"):
+        raise NotDeclaredError
+    shared = shared_experts("moe_num_shared_experts")
+    return (
+        *routed(shared=shared)(config),
+        Part("mlp.moe_statics.e_score_correction_bias", (1, expert_count(config)), dtype="F32"),
+    )
+
+
+def _dbrx(config: Config) -> Parts:
+    """DBRX: sizes in two sections, experts one below the other in three tensors."""
+    attention, ffn = config.section("attn_config"), config.section("ffn_config")
+    if attention is None or ffn is None:
+        return ()
+    size, count = hidden(config), layer_count(config)
+    head_dim = size // config.integer("n_heads", low=1)
+    kv = attention.integer("kv_n_heads", low=1) * head_dim
+    inner = ffn.integer("ffn_hidden_size", low=1)
+    number = ffn.integer("num_experts", low=1)
+    return _dbrx_parts(config, count, size=size, kv=kv, inner=inner, number=number)
+
+
+def _dbrx_parts(
+    config: Config, count: int, *, size: int, kv: int, inner: int, number: int
+) -> Parts:
+    return (
+        *embedding(config, "transformer.wte"),
+        *layers(
+            "transformer.blocks",
+            range(count),
+            under(
+                "norm_attn_norm",
+                linear("attn.Wqkv", size + 2 * kv, size),
+                linear("attn.out_proj", size, size),
+                norms("norm_1", "norm_2", size=size),
+            ),
+            weight("ffn.router.layer", number, size),
+            under(
+                "ffn.experts.mlp",
+                tuple(Part(name, (number * inner, size)) for name in ("w1", "v1", "w2")),
             ),
         ),
-        norms(*PRE_NORMS, size=size.hidden),
-    )
-
-
-def qwen2_moe(config: Config) -> Parts:
-    """Qwen1.5-MoE and Qwen2-MoE: routed experts, and one shared expert with a gate of its own."""
-    size = heads(config)
-    shared = under(
-        "mlp",
-        under(
-            "shared_expert",
-            gated_mlp(size.hidden, config.integer("shared_expert_intermediate_size", low=1)),
-        ),
-        weight("shared_expert_gate", 1, size.hidden),
-    )
-    return _qwen_moe(config, size, attention(size, bias=config.flag("qkv_bias")), shared)
-
-
-def qwen3_moe(config: Config) -> Parts:
-    """Qwen3-MoE: Qwen3's attention, no shared expert."""
-    size, bias = heads(config), config.flag("attention_bias")
-    projections = attention(size, bias=bias, output_bias=bias)
-    return _qwen_moe(config, size, (*projections, *head_norms(size.head_dim)), ())
-
-
-def _qwen_moe(config: Config, size: Heads, projections: Parts, shared: Parts) -> Parts:
-    count, every = layer_count(config), config.integer("decoder_sparse_step", low=1)
-    dense = set(config.integer_list("mlp_only_layers") or ())
-    sparse = [number for number in range(count) if number not in dense and not (number + 1) % every]
-    routed = under("mlp", _routed(config, size.hidden))
-    return (
-        *embedding(config),
-        *layers("model.layers", range(count), projections, norms(*PRE_NORMS, size=size.hidden)),
-        *layers("model.layers", sparse, routed, shared),
-        *layers("model.layers", sorted(set(range(count)) - set(sparse)), mlp(config)),
-        *norm("model.norm", size.hidden),
+        *norm("transformer.norm_f", size),
         *head(config),
     )
 
 
-def olmoe(config: Config) -> Parts:
-    """OLMoE: norms over all queries and all keys at once, experts of ``intermediate_size``."""
-    size, bias = heads(config), config.flag("attention_bias")
-    count = _expert_count(config)
-    return decoder(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        under(
-            "self_attn", norms("q_norm", size=size.query_size), norms("k_norm", size=size.kv_size)
+ROWS: tuple[Family, ...] = (
+    Family(
+        model_types=("mixtral",),
+        classes=("MixtralForCausalLM",),
+        parts=Style(
+            qkv_bias=False,
+            output_bias=False,
+            routed=routed(name="block_sparse_moe", size="intermediate_size", names=_MIXTRAL),
         ),
-        under(
-            "mlp",
-            weight("gate", count, size.hidden),
-            experts(count, gated_mlp(size.hidden, config.integer("intermediate_size", low=1))),
+        source="mixtral/modeling_mixtral.py, names as published",
+    ),
+    Family(
+        model_types=("minimax_m2",),
+        classes=("MiniMaxM2ForCausalLM",),
+        parts=Style(
+            qkv_bias=False,
+            output_bias=False,
+            head_norms="all",
+            routed=routed(
+                name="block_sparse_moe",
+                size="intermediate_size",
+                names=_MIXTRAL,
+                correction="e_score_correction_bias",
+            ),
         ),
-        norms(*PRE_NORMS, size=size.hidden),
-    )
-
-
-def granitemoe(config: Config) -> Parts:
-    """Granite MoE: an expert's gate and up are one matrix, and all experts of a layer are one
-    tensor.
-    """
-    size, bias = heads(config), config.flag("attention_bias")
-    intermediate, count = config.integer("intermediate_size", low=1), _expert_count(config)
-    return decoder(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        under(
-            "block_sparse_moe",
-            weight("input_linear", count, 2 * intermediate, size.hidden),
-            weight("output_linear", count, size.hidden, intermediate),
-            weight("router.layer", count, size.hidden),
+        source="minimax_m2/modeling_minimax_m2.py, names as published",
+    ),
+    Family(
+        model_types=("qwen2_moe",),
+        classes=("Qwen2MoeForCausalLM",),
+        parts=Style(
+            qkv_bias="qkv_bias",
+            output_bias=False,
+            routed=routed(
+                shared=shared_experts(
+                    None,
+                    size="shared_expert_intermediate_size",
+                    name="shared_expert",
+                    gate="shared_expert_gate",
+                )
+            ),
+            sparse=stepped,
         ),
-        norms(*PRE_NORMS, size=size.hidden),
-    )
-
-
-def gpt_oss(config: Config) -> Parts:
-    """gpt-oss: bias everywhere, a sink logit a head, gate and up interleaved in one tensor for all
-    experts.
-    """
-    size, intermediate = heads(config), config.integer("intermediate_size", low=1)
-    count, bias = _expert_count(config), config.flag("attention_bias")
-    fused = (
-        Part("gate_up_proj", (count, size.hidden, 2 * intermediate), "fused_experts"),
-        Part("gate_up_proj_bias", (count, 2 * intermediate)),
-        Part("down_proj", (count, intermediate, size.hidden), "fused_experts"),
-        Part("down_proj_bias", (count, size.hidden)),
-    )
-    return decoder(
-        config,
-        attention(size, bias=bias, output_bias=bias),
-        (Part("self_attn.sinks", (size.heads,)),),
-        under("mlp", weight("router", count, size.hidden), (Part("router.bias", (count,)),)),
-        under("mlp.experts", fused),
-        norms(*PRE_NORMS, size=size.hidden),
-    )
-
-
-def deepseek(config: Config) -> Parts | None:
-    """DeepSeek-V2 and V3, Kimi K2, Moonlight: latent attention, dense layers first, shared experts.
-
-    The layers for multi-token prediction follow the decoder's own number, as published: V3's is
-    layer 61.
-    """
-    if config.integer_or_none("moe_layer_freq", low=1) not in (None, 1):
-        return None
-    hidden, count = config.integer("hidden_size", low=1), layer_count(config)
-    # Only the file says whether the extra layers were published: the class knows nothing of them.
-    extra = (
-        config.integer("num_nextn_predict_layers", high=MAX_LAYERS)
-        if config.has("num_nextn_predict_layers")
-        else 0
-    )
-    dense = min(config.integer("first_k_dense_replace", high=MAX_LAYERS), count)
-    # V3's own code has the bias with noaux_tc only, and transformers' class has it always.
-    method = config.text("topk_method")
-    corrected = config.model_type != "deepseek_v2" and method in (None, "noaux_tc")
-    routed = _routed(config, hidden, bias=corrected)
-    shared_size = config.integer("moe_intermediate_size", low=1) * (
-        config.integer_or_none("n_shared_experts") or 0
-    )
-    shared = gated_mlp(hidden, shared_size) if shared_size else ()
-    return (
-        *embedding(config),
-        *layers(
-            "model.layers",
-            range(count + extra),
-            _latent_attention(config, hidden),
-            norms(*PRE_NORMS, size=hidden),
+        source="qwen2_moe/modeling_qwen2_moe.py, names as published",
+    ),
+    Family(
+        model_types=("qwen3_moe",),
+        classes=("Qwen3MoeForCausalLM",),
+        parts=Style(head_norms="head", routed=routed(), sparse=stepped),
+        source="qwen3_moe/modeling_qwen3_moe.py, names as published",
+    ),
+    Family(
+        model_types=("olmoe",),
+        classes=("OlmoeForCausalLM",),
+        parts=Style(head_norms="all", routed=routed(size="intermediate_size")),
+        source="olmoe/modeling_olmoe.py, names as published",
+    ),
+    Family(
+        model_types=("flex_olmo",),
+        classes=("FlexOlmoForCausalLM",),
+        parts=Style(
+            norms=("post_attention_layernorm", "post_feedforward_layernorm"),
+            head_norms="all",
+            routed=routed(size="intermediate_size"),
         ),
-        *layers("model.layers", range(dense), mlp(config, bias=config.flag("mlp_bias"))),
-        *layers(
-            "model.layers",
-            range(dense, count + extra),
-            under("mlp", routed, under("shared_experts", shared)),
+        source="flex_olmo/modeling_flex_olmo.py, names as published",
+    ),
+    Family(
+        model_types=("granitemoe", "granitemoeshared"),
+        classes=("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"),
+        parts=Style(routed=granite_moe),
+        source="granitemoe/modeling_granitemoe.py, names as published",
+    ),
+    Family(
+        model_types=("granitemoe_swa",),
+        classes=("GraniteMoeSWAForCausalLM",),
+        parts=Style(routed=granite_moe, extra=sinks),
+        source="granitemoe_swa/modeling_granitemoe_swa.py",
+    ),
+    Family(
+        model_types=("gpt_oss",),
+        classes=("GptOssForCausalLM",),
+        parts=Style(routed=_gpt_oss_experts, extra=sinks),
+        source="gpt_oss/modeling_gpt_oss.py, names as published",
+        scheme="mxfp4",
+        # openai/gpt-oss gpt_oss/torch/model.py declares every unquantized parameter as bfloat16.
+        dtype="BF16",
+    ),
+    Family(
+        model_types=("dbrx",),
+        classes=("DbrxForCausalLM",),
+        parts=_dbrx,
+        source="dbrx/modeling_dbrx.py",
+    ),
+    Family(
+        model_types=("glm4_moe",),
+        classes=("Glm4MoeForCausalLM",),
+        parts=Style(
+            output_bias=False,
+            extra=_glm4_norms,
+            routed=routed(correction=_CORRECTION, shared=shared_experts()),
+            sparse=after("first_k_dense_replace"),
+            draft=prediction_layer,
         ),
-        *layers("model.layers", range(count, count + extra), _prediction_head(config, hidden)),
-        *norm("model.norm", hidden),
-        *head(config),
-    )
-
-
-def _prediction_head(config: Config, hidden: int) -> Parts:
-    # DeepSeek-V3 README_WEIGHTS.md: an embedding and a head that repeat the main model's.
-    return (
-        *embedding(config, "embed_tokens"),
-        *norms("enorm", "hnorm", size=hidden),
-        *weight("eh_proj", hidden, 2 * hidden),
-        *norm("shared_head.norm", hidden),
-        *embedding(config, "shared_head.head"),
-    )
-
-
-def _latent_attention(config: Config, hidden: int) -> Parts:
-    count, bias = config.integer("num_attention_heads", low=1), config.flag("attention_bias")
-    rope, rank = config.integer("qk_rope_head_dim", low=1), config.integer("kv_lora_rank", low=1)
-    nope, value = config.integer("qk_nope_head_dim"), config.integer("v_head_dim", low=1)
-    # V2-Lite writes null: its queries are not compressed.
-    query_size, query_rank = count * (nope + rope), config.integer_or_none("q_lora_rank", low=1)
-    if query_rank is None:
-        query = linear("q_proj", query_size, hidden)
-    else:
-        query = (
-            *linear("q_a_proj", query_rank, hidden, bias=bias),
-            *norm("q_a_layernorm", query_rank),
-            *linear("q_b_proj", query_size, query_rank),
-        )
-    return under(
-        "self_attn",
-        query,
-        linear("kv_a_proj_with_mqa", rank + rope, hidden, bias=bias),
-        norm("kv_a_layernorm", rank),
-        linear("kv_b_proj", count * (nope + value), rank),
-        linear("o_proj", hidden, count * value, bias=bias),
-    )
-
-
-def _routed(config: Config, hidden: int, *, bias: bool = False) -> Parts:
-    count = _expert_count(config)
-    correction = (Part("gate.e_score_correction_bias", (count,), dtype="F32"),)
-    return (
-        *weight("gate", count, hidden),
-        *(correction if bias else ()),
-        *experts(count, gated_mlp(hidden, config.integer("moe_intermediate_size", low=1))),
-    )
-
-
-def _expert_count(config: Config) -> int:
-    return config.integer("num_experts", low=1, high=MAX_LAYERS)
+        source="glm4_moe/modeling_glm4_moe.py, names as published",
+    ),
+    Family(
+        model_types=("exaone_moe",),
+        classes=("ExaoneMoeForCausalLM",),
+        parts=Style(
+            qkv_bias=False,
+            output_bias=False,
+            head_norms="head",
+            routed=routed(
+                correction="e_score_correction_bias", shared=shared_experts("num_shared_experts")
+            ),
+            sparse=after("first_k_dense_replace"),
+        ),
+        source="exaone_moe/modeling_exaone_moe.py",
+    ),
+    Family(
+        model_types=("hy_v3",),
+        classes=("HYV3ForCausalLM",),
+        parts=Style(
+            head_norms="head",
+            mlp=gated(bias="mlp_bias"),
+            routed=routed(
+                correction="e_score_correction_bias", shared=_shared_hy
+            ),
+            sparse=after("first_k_dense_replace", 1),
+        ),
+        source="hy_v3/modeling_hy_v3.py",
+    ),
+    Family(
+        model_types=("mellum",),
+        classes=("MellumForCausalLM",),
+        parts=Style(head_norms="head", routed=routed()),
+        source="mellum/modeling_mellum.py",
+    ),
+    Family(
+        model_types=("afmoe",),
+        classes=("AfmoeForCausalLM",),
+        parts=Style(
+            norms=(*PRE_NORMS, "pre_mlp_layernorm", "post_mlp_layernorm"),
+            head_norms="head",
+            extra=_afmoe_gate,
+            routed=_afmoe_experts,
+            sparse=after("num_dense_layers"),
+        ),
+        source="afmoe/modeling_afmoe.py",
+    ),
+    Family(
+        model_types=("ernie4_5_moe",),
+        classes=("Ernie4_5_MoeForCausalLM",),
+        parts=Style(
+            qkv_bias="use_bias",
+            output_bias="use_bias",
+            mlp=gated(bias="use_bias"),
+            routed=_ernie_experts,
+            sparse=_ernie_layers,
+        ),
+        source="ernie4_5_moe/modeling_ernie4_5_moe.py, names as published",
+    ),
+)
+"""Families, one row each."""

@@ -10,7 +10,7 @@ from math import prod
 from hfmem.checkpoint.tensor import TensorRun, brace_count
 from hfmem.dtypes import BITS
 from hfmem.model.declared.blocks import Part, Parts
-from hfmem.model.declared.families import Scheme
+from hfmem.model.declared.family import Scheme
 
 _MXFP4_BLOCK = 32
 _QUANTIZED_KEYS = ("quantization_config", "compression_config", "quantization")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from hfmem.model.architectures import layers as cache_layers
 from hfmem.model.config import MAX_LAYERS, Config
 from hfmem.model.declared.blocks import (
     Part,
@@ -25,10 +26,13 @@ from hfmem.model.declared.blocks import (
     under,
     weight,
 )
+from hfmem.model.layers import Layer
 
 Rule = Callable[[Config], Parts]
 Switch = bool | str
 """Whether a tensor is there: always, never, or as the flag of that name says."""
+CacheRule = Callable[[Config, Layer], Parts]
+"""From what a layer keeps in the cache to its attention, or to what stands in its place."""
 LayerRule = Callable[[Config], Iterable[int]]
 """The numbers of the layers that something stands in."""
 HeadNorms = Literal["none", "head", "all"]
@@ -145,6 +149,7 @@ def shared_experts(
     size: str = "moe_intermediate_size",
     name: str = "shared_experts",
     gate: str | None = None,
+    bias: Switch = False,
 ) -> Rule:
     """What every token goes through: ``count`` experts in one MLP (nothing at 0), or one; ``gate``
     weighs it."""
@@ -152,10 +157,11 @@ def shared_experts(
     def parts(config: Config) -> Parts:
         number = 1 if count is None else (config.integer_or_none(count) or 0)
         inner = number * config.integer(size) if number else 0
-        if not inner:
-            return ()
         weighed = () if gate is None else weight(gate, 1, hidden(config))
-        return (*under(name, gated_mlp(hidden(config), inner)), *weighed)
+        if not inner:
+            return weighed
+        mlp = gated_mlp(hidden(config), inner, bias=said(config, bias))
+        return (*under(name, mlp), *weighed)
 
     return parts
 
@@ -165,19 +171,51 @@ def all_layers(config: Config) -> Iterable[int]:
     return range(layer_count(config))
 
 
+def types_or(key: str, kind: str, otherwise: LayerRule) -> LayerRule:
+    """The layers that a list under ``key`` calls ``kind``; ``otherwise`` without the list."""
+
+    def numbers(config: Config) -> Iterable[int]:
+        types = config.text_list(key)
+        if types is None:
+            return otherwise(config)
+        return [number for number, one in enumerate(types[: layer_count(config)]) if one == kind]
+
+    return numbers
+
+
 def after(key: str, default: int = 0) -> LayerRule:
     """The layers behind the first ``key``; ``mlp_layer_types`` has the last word where it is
     given."""
 
     def numbers(config: Config) -> Iterable[int]:
         count = layer_count(config)
-        types = config.text_list("mlp_layer_types")
-        if types is not None:
-            return [number for number, kind in enumerate(types[:count]) if kind == "sparse"]
         first = config.integer_or_none(key, high=MAX_LAYERS)
         return range(min(default if first is None else first, count), count)
 
-    return numbers
+    return types_or("mlp_layer_types", "sparse", numbers)
+
+
+def prediction_layer(config: Config) -> Parts:
+    """What a layer for multi-token prediction has beside a decoder layer's tensors: an embedding
+    and a head that repeat the main model's (DeepSeek-V3 README_WEIGHTS.md)."""
+    size = hidden(config)
+    return (
+        *embedding(config, "embed_tokens"),
+        *norms("enorm", "hnorm", size=size),
+        *weight("eh_proj", size, 2 * size),
+        *norm("shared_head.norm", size),
+        *embedding(config, "shared_head.head"),
+    )
+
+
+def head_bias(config: Config, name: str = "lm_head") -> Parts:
+    """The bias of a head, which is there with a tied weight too."""
+    return (Part(f"{name}.bias", (config.integer("vocab_size", low=1),)),)
+
+
+def sinks(config: Config) -> Parts:
+    """A logit a head that no token is behind."""
+    return (Part("self_attn.sinks", (heads(config).heads,)),)
 
 
 class Style(Struct, frozen=True, kw_only=True):
@@ -196,42 +234,75 @@ class Style(Struct, frozen=True, kw_only=True):
     head_norms: HeadNorms = "none"
     attention: Rule | None = None
     """In place of the four projections."""
+    by_cache: CacheRule | None = None
+    """In place of the four projections, where the layers differ: what each keeps decides."""
     mlp: Rule = gated()
     extra: Rule = none
     """Beside them, once a layer."""
     routed: Rule | None = None
     """In place of the MLP, in the ``sparse`` layers."""
     sparse: LayerRule = all_layers
+    draft: Rule = none
+    """What a layer for multi-token prediction has beside a decoder layer's tensors; such layers
+    follow the decoder's own numbers, ``num_nextn_predict_layers`` of them where the file says so
+    (the class knows nothing of them)."""
+    beside: Rule = none
+    """Beside the layers, once a model."""
+    embedding: str = "model.embed_tokens"
+    prefix: str = "model.layers"
     last_norm: str = "model.norm"
-    head_bias: bool = False
+    head: str = "lm_head"
+    head_bias: Switch = False
 
     def __call__(self, config: Config) -> Parts:
         """The tensors of the decoder, its embedding and its head."""
         size, shift = hidden(config), said(config, self.norm_bias)
         return (
-            *embedding(config),
+            *embedding(config, self.embedding),
             *self.layers_of(config),
             *norm(self.last_norm, size, bias=shift),
-            *head(config),
-            *(head_bias(config) if self.head_bias else ()),
+            *self.beside(config),
+            *head(config, self.head),
+            *(head_bias(config, self.head) if said(config, self.head_bias) else ()),
         )
 
     def layers_of(self, config: Config) -> Parts:
         """The layers alone."""
         count = layer_count(config)
         routing = set(self.sparse(config)) if self.routed is not None else set()
+        drafts = range(count, count + self._drafts(config))
+        every = range(drafts.stop)
         dense = [number for number in range(count) if number not in routing]
-        sparse = [number for number in range(count) if number in routing]
+        sparse = [number for number in every if number in routing or number >= count]
+        if self.routed is None:
+            dense, sparse = list(every), []
+        size, shift = hidden(config), said(config, self.norm_bias)
         return (
-            *layers("model.layers", range(count), self.attention_of(config), self.extra(config)),
-            *layers(
-                "model.layers",
-                range(count),
-                norms(*self.norms, size=hidden(config), bias=said(config, self.norm_bias)),
-            ),
-            *(layers("model.layers", dense, self.mlp(config)) if dense else ()),
-            *(layers("model.layers", sparse, self.routed(config)) if sparse and self.routed else ()),
+            *self._attention(config, every),
+            *layers(self.prefix, every, self.extra(config)),
+            *layers(self.prefix, every, norms(*self.norms, size=size, bias=shift)),
+            *(layers(self.prefix, dense, self.mlp(config)) if dense else ()),
+            *(layers(self.prefix, sparse, self.routed(config)) if self.routed and sparse else ()),
+            *(layers(self.prefix, drafts, self.draft(config)) if drafts else ()),
         )
+
+    def _attention(self, config: Config, numbers: Iterable[int]) -> Parts:
+        if self.by_cache is None:
+            return layers(self.prefix, numbers, self.attention_of(config))
+        kinds: dict[Layer, list[int]] = {}
+        for number, kind in enumerate(cache_layers(config).layers):
+            kinds.setdefault(kind, []).append(number)
+        return tuple(
+            part
+            for kind, where in kinds.items()
+            for part in layers(self.prefix, where, self.by_cache(config, kind))
+        )
+
+    def _drafts(self, config: Config) -> int:
+        key = "num_nextn_predict_layers"
+        if self.draft is none or not config.has(key):
+            return 0
+        return config.integer(key, high=MAX_LAYERS)
 
     def attention_of(self, config: Config) -> Parts:
         """The attention of one layer."""
@@ -252,8 +323,3 @@ class Style(Struct, frozen=True, kw_only=True):
             case "all":
                 normed = (*norm("q_norm", size.query_size), *norm("k_norm", size.kv_size))
         return (*projections, *under("self_attn", normed))
-
-
-def head_bias(config: Config, name: str = "lm_head") -> Parts:
-    """The bias of a head, which is there with a tied weight too."""
-    return (Part(f"{name}.bias", (config.integer("vocab_size", low=1),)),)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from hfmem.model.config import Config
-from hfmem.model.declared import dense, vision
+from hfmem.model.config import Config, of_class
+from hfmem.model.declared import vision
 from hfmem.model.declared.blocks import Part, Parts, linear, under, weight
-from hfmem.model.declared.families import TEXT_FAMILIES, Family
+from hfmem.model.declared.families import text_parts
+from hfmem.model.declared.family import Family
 
 
 def gemma3(config: Config) -> Parts | None:
@@ -18,7 +19,7 @@ def gemma3(config: Config) -> Parts | None:
         return None
     width, hidden = tower.integer("hidden_size", low=1), text.integer("hidden_size", low=1)
     return (
-        *under("language_model", dense.gemma3_text(text)),
+        *under("language_model", text_parts(text) or ()),
         Part("multi_modal_projector.mm_input_projection_weight", (width, hidden)),
         *weight("multi_modal_projector.mm_soft_emb_norm", width),
         # Gemma 3 reads the patches themselves, and its class switches the pooling head off.
@@ -33,11 +34,10 @@ def llava(config: Config) -> Parts | None:
     text, tower = config.section("text_config"), config.section("vision_config")
     if text is None or tower is None:
         return None
-    family = TEXT_FAMILIES.get(text.model_type or "")
     build = {"clip_vision_model": vision.clip, "siglip_vision_model": vision.siglip}.get(
         tower.model_type or ""
     )
-    decoder = family.parts(text) if family else None
+    decoder = text_parts(text)
     if decoder is None or build is None or isinstance(config.value("vision_feature_layer"), list):
         return None
     width, hidden = tower.integer("hidden_size", low=1), text.integer("hidden_size", low=1)
@@ -79,7 +79,7 @@ def llava_qwen(config: Config) -> Parts | None:
     hidden = config.integer("hidden_size", low=1)
     newline = "unpad" in (config.text("mm_patch_merge_type") or "")
     return (
-        *dense.qwen2(config),
+        *(text_parts(of_class(config.values, "qwen2")) or ()),
         *((Part("model.image_newline", (hidden,)),) if newline else ()),
         *under(
             "model.mm_projector",
@@ -106,12 +106,12 @@ def qwen3_vl(config: Config) -> Parts | None:
     if text is None or tower is None:
         return None
     tied = config.flag("tie_word_embeddings") or text.flag("tie_word_embeddings")
-    decoder = dense.qwen3(text.with_values({"tie_word_embeddings": tied}))
+    decoder = text_parts(text.with_values({"tie_word_embeddings": tied}))
     return (
         *under("model.visual", vision.qwen3_vl(tower)),
         *(
             part._replace(name=re.sub(r"^model\.", "model.language_model.", part.name))
-            for part in decoder
+            for part in decoder or ()
         ),
     )
 
@@ -120,10 +120,11 @@ def _with_tower(config: Config, build: Callable[[Config], Parts]) -> Parts | Non
     text, tower = config.section("text_config"), config.section("vision_config")
     if text is None or not text.values:
         text = config
-    return None if tower is None else (*dense.qwen2(text), *build(tower))
+    decoder = text_parts(of_class(text.values, "qwen2", where=text.where))
+    return None if tower is None or decoder is None else (*decoder, *build(tower))
 
 
-WRAPPER_FAMILIES = (
+ROWS: tuple[Family, ...] = (
     Family(
         model_types=("gemma3",),
         classes=("Gemma3ForConditionalGeneration",),

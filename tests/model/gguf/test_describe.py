@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from hfmem.answer import answer, question
-from hfmem.checkpoint.gguf import GGUF_DOCUMENT, parse_header
+from hfmem.checkpoint.gguf import parse_header
 from hfmem.checkpoint.gguf_set import joined
-from hfmem.checkpoint.snapshot import Checkpoint, RepoFile, Snapshot
+from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Checkpoint, RepoFile, Snapshot
 from hfmem.checkpoint.tensor import runs
 from hfmem.errors import HfmemError, UnsupportedArchitectureError
 from hfmem.memory.workload import Workload

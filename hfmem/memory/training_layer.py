@@ -1,0 +1,104 @@
+"""One decoder layer of a rank in bytes: what is kept, and what its own backward pass adds."""
+
+from __future__ import annotations
+
+from hfmem.memory.training_phases import Layer
+from hfmem.memory.training_run import TrainingRun
+from hfmem.memory.training_saved import LayerSaved
+from hfmem.memory.training_tensors import Saved, Saving
+from hfmem.model.forward_shapes import Attention, Experts, LayerShape, Mlp
+
+
+def layer_of(
+    shape: LayerShape,
+    saved: LayerSaved,
+    checkpoint: Saved | None,
+    run: TrainingRun,
+    *,
+    saving: Saving,
+    asleep: bool,
+) -> tuple[Layer, int]:
+    """A layer's bytes on a rank, and what offload moves of it to the host.
+
+    ``asleep`` is a layer below the first adapter: nothing there wants a gradient.
+    """
+    tp, sp = run.parallel.tp, run.parallel.sp
+    mixer = sum(one.on_rank(tp=tp, sp=sp) for one in saved.mixer)
+    mlp = sum(one.on_rank(tp=tp, sp=sp) for one in saved.mlp)
+    kept = mixer + mlp if checkpoint is None else checkpoint.on_rank(tp=tp, sp=sp)
+    if run.checkpointing == "core-attention":
+        scores = sum(one.on_rank(tp=tp, sp=sp) for one in saved.mixer if one.name == "scores")
+        kept = mixer + mlp - scores
+    kept = 0 if asleep else kept
+    moved = kept if run.activation_offload else 0
+    mixer_extra, mlp_extra = _extra(shape, saving, tp=tp)
+    return (
+        Layer(
+            kept=kept - moved,
+            mixer=mixer,
+            mlp=mlp,
+            mixer_extra=mixer_extra,
+            mlp_extra=mlp_extra,
+            gradients=0,
+            mlp_gradients=0,
+            cast=0,
+        ),
+        moved,
+    )
+
+
+def checkpoint_of(run: TrainingRun, shape: LayerShape, saving: Saving) -> Saved | None:
+    """What is kept of a layer that is computed again; None where all of it is."""
+    match run.checkpointing:
+        case "none" | "core-attention":
+            return None
+        case "full":
+            return saving.tensor("layer input", saving.hidden, saving.stream, "computed again")
+        case "selective":
+            elements = saving.hidden + _selected(shape, saving)
+            return saving.tensor(
+                "layer input and products",
+                elements,
+                saving.stream,
+                "every second product and the attention output (torchtitan "
+                "distributed/activation_checkpoint.py: operator policy)",
+            )
+
+
+def _selected(shape: LayerShape, saving: Saving) -> int:
+    """Outputs of the first, third, fifth and seventh product of a layer: q, v, gate and down."""
+    kept = saving.hidden
+    if isinstance(shape.mixer, Attention):
+        a = shape.mixer
+        kept += a.heads * (a.head_dim + a.v_head_dim) + a.kv_heads * a.v_head_dim + 2 * a.heads
+    match shape.feed_forward:
+        case Mlp(width=width):
+            kept += width
+        case Experts(width=width, top_k=top_k):
+            kept += width * top_k
+        case None:
+            pass
+    return kept
+
+
+def _extra(shape: LayerShape, saving: Saving, *, tp: int) -> tuple[int, int]:
+    """Gradients that are alive inside a layer's halves.
+
+    Attention: those of query, keys and values, the kernel's fp32 accumulator of the query's; eager
+    adds two fp32 tensors of scores (torch 2.13 _softmax_backward_data). MLP: those of gate and up.
+    """
+    mixer = mlp = 0
+    if isinstance(shape.mixer, Attention):
+        a = shape.mixer
+        query = a.heads * a.head_dim
+        mixer = query * (saving.kernel + 4) + 2 * a.kv_heads * a.head_dim * saving.kernel
+        if saving.attention == "eager":
+            mixer = query * saving.kernel + 8 * a.heads * saving.tokens
+    match shape.feed_forward:
+        case Mlp(width=width):
+            mlp = 2 * width * saving.width
+        case Experts(width=width, top_k=top_k, input_width=input_width):
+            mlp = top_k * (2 * width + input_width) * saving.width
+        case None:
+            pass
+    return -(-saving.rows * mixer // tp), -(-saving.rows * mlp // tp)

@@ -1,0 +1,127 @@
+"""What mlx-lm makes of a checkpoint: packed as it is, expanded to bf16 as it loads, or refused.
+
+Read from mlx-lm 0.32.2: utils.py (load_model, _transform_awq_weights) and the ``sanitize`` of
+models/*.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from hfmem.memory.quantize import scheme
+from hfmem.memory.quantize.convert import convert
+from hfmem.memory.term import Term, total
+from hfmem.memory.weights import Expansion
+from hfmem.memory.weights import weights as held_weights
+
+if TYPE_CHECKING:
+    from hfmem.model.model import Model
+    from hfmem.model.weights import WeightRun
+
+TOWERS = frozenset({"vision", "audio", "projector"})
+_EXPANDS_FP8 = frozenset(
+    {
+        *("deepseek_v3", "kimi_k2", "kimi_k25", "joyai_llm_flash", "deepseek_v32", "glm_moe_dsa"),
+        *("minimax", "minimax_m2", "mimo_v2_flash", "mistral3", "ministral3", "mistral4"),
+    }
+)
+"""Model types whose ``sanitize`` multiplies ``weight`` by ``weight_scale_inv`` into bf16."""
+_TAKES_PACKED = frozenset({"deepseek_v3", "kimi_k2", "kimi_k25", "joyai_llm_flash", "mistral4"})
+"""Model types whose ``sanitize`` renames compressed-tensors' ``weight_packed``."""
+_POWER_OF_TWO = frozenset({"F8_E8M0", "U8"})
+
+
+class Loading(Struct, frozen=True, kw_only=True):
+    """What happens to packed weights on their way into memory."""
+
+    expansion: Expansion | None = None
+    """To bf16; None where they stay packed."""
+    offsets: bool = False
+    """Whether every scale gets an offset of its size beside it, in place of zero points."""
+    refusal: str | None = None
+    """Why mlx-lm does not load them."""
+
+
+def loading(model: Model) -> Loading:
+    """By the packed formats that the checkpoint holds.
+
+    DeepSeek-V3's FP8 becomes bf16: 671 B parameters of 2 bytes.
+    """
+    runs = [run for run in model.weights or () if run.packed and run.loaded]
+    formats = {run.format or "an unknown format" for run in runs if run.role == "weight"}
+    if all(one in ("MLX", "MXFP4 blocks") or one.startswith("mlx-") for one in formats):
+        return Loading()
+    kind = model.model_type or ""
+    if formats <= {"FP8", "FP8, fused experts"}:
+        if any(run.role == "scale" and run.run.dtype in _POWER_OF_TWO for run in runs):
+            return Loading()
+        if kind in _EXPANDS_FP8:
+            return Loading(expansion=Expansion(width=2, keeps_scales=False))
+        return _refused(f"expands FP8 in some families only, and {kind or 'this'} is none of them")
+    if formats == {"GPTQ or AWQ"}:
+        if any(run.run.name.endswith(".g_idx") for run in runs):
+            return _refused("does not take a checkpoint of GPTQ with g_idx")
+        if any(_bits(run) != 4 for run in runs if run.role == "weight"):
+            return _refused("takes 4 bits of AWQ and GPTQ only")
+        return Loading(offsets=True)
+    if formats == {"compressed-tensors, packed"} and kind in _TAKES_PACKED:
+        return Loading(offsets=True)
+    if formats <= {"NVFP4, MXFP4 or BitNet", "compressed-tensors, FP4", "NVFP4, fused experts"}:
+        return Loading()
+    return _refused(f"has no loader for weights in {', '.join(sorted(formats))}")
+
+
+def _refused(why: str) -> Loading:
+    return Loading(
+        refusal=f"mlx-lm {why}; convert the 16-bit model: mlx_lm.convert --hf-path MODEL -q"
+    )
+
+
+def _bits(run: WeightRun) -> int | None:
+    """Of a weight in words of 32 bits."""
+    return run.run.elements * 32 // run.logical if run.logical else None
+
+
+def held(model: Model, *, dtype: str) -> Term:
+    """The weights as mlx-lm holds them, without encoders of pictures and sound."""
+    runs = tuple(run for run in model.weights or () if run.component not in TOWERS)
+    return _loaded(model, runs, dtype=dtype)
+
+
+def _loaded(model: Model, runs: tuple[WeightRun, ...], *, dtype: str) -> Term:
+    how = loading(model)
+    if not how.offsets:
+        return held_weights(runs, dtype=dtype, model_type=None, expansion=how.expansion)
+    kept = tuple(run for run in runs if run.role not in ("zero_point", "bookkeeping"))
+    found = held_weights(kept, dtype=dtype, model_type=None)
+    offsets = sum(run.run.total_bytes for run in kept if run.role == "scale" and run.loaded)
+    part = Term(
+        name="offsets",
+        bytes=offsets,
+        basis="derived",
+        because="one for every scale (mlx-lm utils.py: _transform_awq_weights)",
+    )
+    return total("weights", (*found.parts, part), because=found.because)
+
+
+def bytes_in(model: Model, name: str | None) -> tuple[int, int]:
+    """Bytes of the weights in a scheme of MLX, as loaded and in the files. Raises UsageError.
+
+    Encoders of pictures and sound are in the files only. Llama-3.1-8B in 4 bits and groups of 64:
+    4.5 bits a weight, embedding and head too, beside norms in 16 bits.
+    """
+    if name is None:
+        return held(model, dtype=model.dtype).bytes, sum(
+            run.run.total_bytes for run in model.weights or () if run.loaded
+        )
+    sizes: dict[str, int] = {}
+    if name == "bf16":
+        for run in model.weights or ():
+            size = 2 * (run.logical or 0) * run.run.count if run.loaded else 0
+            sizes[run.component] = sizes.get(run.component, 0) + size
+    else:
+        parts = convert(model, scheme(name, runtime="mlx"), dtype=model.dtype).weights.parts
+        sizes = {part.name: part.bytes for part in parts}
+    return sum(size for what, size in sizes.items() if what not in TOWERS), sum(sizes.values())
