@@ -1,12 +1,14 @@
 """Lists of models side by side over a stand-in for the Hub, and one very long list.
 
     python tests/benchmarks/audit.py FAKEHUB.PY MAKE_REPO.PY [--rival PYTHON] [--least MINFETCH.PY]
-        [--models 100] [--long 10000] [--rounds 3]
+        [--models 100] [--long 10000] [--limited 3000] [--window 60] [--rounds 3]
 
 First ``--models`` at 50 ms an answer: ``hfmem audit`` with and without a GPU named, hf-mem's Python
 interface under ``asyncio.gather`` with 16 at a time, and the least possible; medians, and their
 ratio to hfmem's. Then ``--long`` at 5 ms: models a second, requests a model, memory at a tenth of
-the way and at the end. PYTHON is an interpreter that has hf-mem.
+the way and at the end. Then ``--limited`` of them under the quota that the Hub gives without an
+account, 500 and 3,000 requests, in windows of ``--window`` seconds instead of 300: models a window,
+and none may fail. PYTHON is an interpreter that has hf-mem.
 """
 
 from __future__ import annotations
@@ -21,10 +23,16 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# A checkout whose bytecode may not be kept would be compiled anew at every start, which no
+# installed package is.
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
 GATHER = """
 import asyncio, sys
 from hf_mem import arun
@@ -47,6 +55,8 @@ def main() -> None:
     parser.add_argument("--least", type=Path)
     parser.add_argument("--models", type=int, default=100)
     parser.add_argument("--long", type=int, default=10_000)
+    parser.add_argument("--limited", type=int, default=3000)
+    parser.add_argument("--window", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--port", type=int, default=18950)
     arguments = parser.parse_args()
@@ -54,28 +64,44 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         names = _repositories(arguments, folder)
-        command = [
-            *(sys.executable, str(arguments.server), "--root", str(folder / "repositories")),
-            *("--port", str(arguments.port), "--certs", str(folder / "certificates")),
-            *("--rate-limit", "api=100000000,resolvers=100000000"),
-        ]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            _await(base)
-            _control(base, "/__config?latency_ms=50")
-            _compare(arguments, base, folder, names[: arguments.models])
+        with _server(arguments, base, folder, quota="api=100000000,resolvers=100000000"):
+            if arguments.models:
+                _control(base, "/__config?latency_ms=50")
+                _compare(arguments, base, folder, names[: arguments.models])
             if arguments.long:
                 _control(base, "/__config?latency_ms=5")
-                _long(base, folder, names[: arguments.long])
-        finally:
-            server.terminate()
-            server.wait()
+                _long(base, folder / "long", names[: arguments.long])
+        if arguments.limited:
+            with _server(arguments, base, folder, quota="api=500,resolvers=3000"):
+                _control(base, "/__config?latency_ms=5")
+                models = names[: arguments.limited]
+                seconds = _long(base, folder / "limited", models)
+                windows = seconds / arguments.window
+                print(f"{len(models) / windows:,.0f} models in a window of {arguments.window} s")
+
+
+@contextmanager
+def _server(
+    arguments: argparse.Namespace, base: str, folder: Path, *, quota: str
+) -> Iterator[None]:
+    command = [
+        *(sys.executable, str(arguments.server), "--root", str(folder / "repositories")),
+        *("--port", str(arguments.port), "--certs", str(folder / "certificates")),
+        *("--rate-limit", quota, "--rate-window", str(arguments.window)),
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        _await(base)
+        yield
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def _repositories(arguments: argparse.Namespace, folder: Path) -> list[str]:
     root = folder / "repositories"
     root.mkdir()
-    number = max(arguments.models, arguments.long)
+    number = max(arguments.models, arguments.long, arguments.limited)
     command = [sys.executable, str(arguments.generator), "synth", "--n", str(number)]
     subprocess.run([*command, "--root", str(root)], check=True, stdout=subprocess.DEVNULL)
     owner = next(path for path in root.iterdir() if path.is_dir())
@@ -119,7 +145,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> float:
         started = time.perf_counter()
         done = subprocess.run(
             command,
-            env={**os.environ, "HF_HOME": home, "HOME": home, **environment},
+            env={**ENVIRONMENT, "HF_HOME": home, "HOME": home, **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -129,7 +155,9 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> float:
         return time.perf_counter() - started
 
 
-def _long(base: str, folder: Path, names: Sequence[str]) -> None:
+def _long(base: str, folder: Path, names: Sequence[str]) -> float:
+    """One audit, which is watched; the seconds that it takes."""
+    folder.mkdir()
     listed, output = folder / "long.txt", folder / "long.jsonl"
     listed.write_text("\n".join(names) + "\n")
     command = [sys.executable, "-m", "hfmem", "audit", str(listed), "-o", str(output)]
@@ -150,6 +178,7 @@ def _long(base: str, folder: Path, names: Sequence[str]) -> None:
     print(f"\n{len(names):,} models, 5 ms an answer: {len(names) / seconds:.1f} a second")
     print(f"{rows.count('failure')} failed, {requests / len(names):.1f} requests a model")
     print(f"{sizes[len(sizes) // 10]:.0f} MiB at a tenth of the way, {max(sizes):.0f} MiB at most")
+    return seconds
 
 
 def _watch(process: subprocess.Popen[bytes], sizes: list[float]) -> None:

@@ -27,6 +27,11 @@ from msgspec import Struct, field
 
 MODELS = ("test/Qwen2-0.5B", "lmms-lab/LLaVA-Video-72B-Qwen2", "test/DeepSeek-V3")
 ROOT = Path(__file__).resolve().parents[2]
+# A checkout whose bytecode may not be kept would be compiled anew at every start, which no
+# installed package is.
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+}
 
 
 class Tool(Struct, frozen=True, kw_only=True):
@@ -127,7 +132,7 @@ def _compare(tools: Sequence[Tool], model: str, base: str, *, rounds: int) -> No
 
 def _run(tool: Tool, model: str, base: str, home: str, timing: Timing) -> None:
     _control(base, "/__reset")
-    environment = {**os.environ, "HF_HOME": home, "HOME": home, **tool.environment}
+    environment = {**ENVIRONMENT, "HF_HOME": home, "HOME": home, **tool.environment}
     started = time.perf_counter()
     done = subprocess.run(
         [part.replace("{}", model) for part in tool.command],
