@@ -1,10 +1,8 @@
 """Tensors as the files describe them, alone and in runs.
 
 A checkpoint names the same tensor once a layer and once an expert: DeepSeek-V3's 91,991 tensors are
-some
-forty shapes. A ``TensorRun`` is such a family written in brace notation; it is what the arithmetic
-reads, what the
-recorded format holds and what the cache keeps.
+some forty shapes. A ``TensorRun`` is such a family written in brace notation; it is what the
+arithmetic reads, what the recorded format holds and what the cache keeps.
 """
 
 from __future__ import annotations
@@ -107,8 +105,7 @@ def runs(tensors: Iterable[Tensor]) -> tuple[TensorRun, ...]:
     """Fold tensors into runs, in the order in which their shapes first appear.
 
     Lossless: the names of the runs, expanded, are the names that came in. A brace in a stored name
-    is written
-    as ``%7B`` or ``%7D``, since braces are the notation's own.
+    is written as ``%7B`` or ``%7D``, since braces are the notation's own.
     """
     families: dict[tuple[tuple[str, ...], str, tuple[int, ...], int], list[tuple[int, ...]]] = {}
     split = _NUMBER.split

@@ -1,8 +1,7 @@
 """The models of a command line, found before the command line is parsed.
 
 Parsing needs typer, and typer takes as long to import as a Hub takes to answer. What is read here
-is
-only ever used to start fetching: the real parser decides what the words mean, and refuses them.
+is only ever used to start fetching: the real parser decides what the words mean, and refuses them.
 """
 
 from __future__ import annotations

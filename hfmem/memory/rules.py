@@ -1,8 +1,7 @@
 """The rules of thumb that people use, beside the exact figures.
 
 They are shown because people arrive with these numbers in their heads; none of them takes part in
-an
-estimate. Each is applied as its authors wrote it, in their units.
+an estimate. Each is applied as its authors wrote it, in their units.
 """
 
 from __future__ import annotations
@@ -104,7 +103,8 @@ def _weight_rules(facts: Facts, *, weights: int, total: int) -> tuple[Rule, ...]
         Rule(
             id="B2",
             name="4-bit weights",
-            formula=f"P × 0.5 B = {billions:.1f}e9 × 0.5",
+            formula=f"2, 1 or 0.5 B a parameter in FP16, INT8, 4 bits = {2 * billions:.1f}, "
+            f"{billions:.1f}, {billions / 2:.1f} GB (4 bits here)",
             bytes=p // 2,
             exact_bytes=None,
             comment="leaves out scales and what no loader quantizes; see the precision ladder",
@@ -112,7 +112,8 @@ def _weight_rules(facts: Facts, *, weights: int, total: int) -> tuple[Rule, ...]
         Rule(
             id="D1",
             name="weights by precision",
-            formula=f"N × {bits / 8:g} GB, N in billions = {billions:.1f}",
+            formula=f"N × 4, 2, 1 or 0.5 GB in FP32, 16 bits, INT8, INT4, N in billions = "
+            f"{billions:.1f} ({bits / 8:g} here)",
             bytes=int(billions * bits / 8 * GB),
             exact_bytes=weights,
             comment="decimal GB",
@@ -128,7 +129,7 @@ def _weight_rules(facts: Facts, *, weights: int, total: int) -> tuple[Rule, ...]
         Rule(
             id="E1",
             name="2 GB per billion",
-            formula=f"2 GB × {billions:.1f}",
+            formula=f"2 GB × {billions:.1f} in 16 bits, 0.5 to 2 GB when quantized",
             bytes=int(2 * billions * GB),
             exact_bytes=weights,
             comment="16-bit weights only",
@@ -181,7 +182,7 @@ def _cache_rules(
             id="C5",
             name="total",
             formula=f"t(p + 3·l·b·s·h)/8 + 2e9 = {bits}({facts.parameters:,} + "
-            f"3·{layers}·{batch}·{ctx}·{hidden})/8 + 2e9",
+            f"3·{layers}·{batch}·{ctx}·{hidden})/8 + 2e9; 5e9 on macOS",
             bytes=facts.parameters * bits // 8 + 3 * step + 2 * GB,
             exact_bytes=total,
             comment="C2 + C3 + C4 and a fixed overhead",
@@ -204,7 +205,8 @@ def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
         Rule(
             id="A4",
             name="hardware floor of a 7B model",
-            formula="FP16 inference ≥ 24 GB",
+            formula="FP16 inference ≥ 24 GB, INT8 and INT4 ≤ 10 GB; training 80 GB and more in "
+            "FP32, 40 to 60 GB in 16 bits (FP16 inference here)",
             bytes=24 * GIB if 6e9 <= p <= 8.5e9 else None,
             exact_bytes=None,
             comment="13 to 16 GB of weights and a short context run on a 16 to 24 GB card",
@@ -220,7 +222,8 @@ def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
         Rule(
             id="D4",
             name="training",
-            formula="optimizer up to 8 ×, gradients 1 ×, buffers 1.2 to 1.5 × the weights",
+            formula="Adam up to 8 ×, AdaFactor and Lion about 2 ×, gradients 1 ×, buffers 1.2 to "
+            "1.5 × the weights, activations by batch",
             bytes=None,
             exact_bytes=None,
             comment="moments and master weights are 6 × the 16-bit weights",
@@ -228,7 +231,7 @@ def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
         Rule(
             id="E2",
             name="training, AdamW",
-            formula=f"16 B × {p:,}",
+            formula=f"16 B × {p:,}: 2 + 4 of weights, 8 of AdamW, 2 of gradients",
             bytes=16 * p,
             exact_bytes=None,
             comment="states only; activations and logits come on top",
@@ -237,7 +240,8 @@ def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
             id="E3",
             name="training activations",
             formula=f"layers·hidden·sequence·batch = {facts.layers}·{facts.hidden_size}·{ctx}·"
-            f"{facts.batch}, 2 B each",
+            f"{facts.batch}, 2 B each; the square root with checkpointing, linear with flash "
+            "attention",
             bytes=2 * facts.layers * facts.hidden_size * ctx * facts.batch,
             exact_bytes=None,
             comment="what full checkpointing keeps; without it a layer saves about 34 to 49 times "
@@ -246,7 +250,8 @@ def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
         Rule(
             id="E4",
             name="LoRA adapters",
-            formula=f"1 % of the parameters = {p // 100:,}, 16 B each",
+            formula=f"1 % of the parameters by rank and targets = {p // 100:,}, 16 B each; QLoRA "
+            "4 × less for the weights",
             bytes=16 * (p // 100),
             exact_bytes=None,
             comment="depends on rank and targets",
@@ -270,7 +275,8 @@ def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
         Rule(
             id="D6",
             name="memory savers",
-            formula="flash attention, paged KV, quantization, ZeRO, multi-query attention",
+            formula="gradient checkpointing, flash and multi-query attention, pipeline, tensor "
+            "parallelism, ZeRO, paged KV, group-wise, mixed and vector quantization",
             bytes=None,
             exact_bytes=None,
             comment="the heads of the cache are the model's own; --attention shows the rest",
@@ -278,7 +284,8 @@ def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
         Rule(
             id="D5",
             name="speed",
-            formula="< 10 tok/s painful, 10 to 20 acceptable, 20 and more smooth",
+            formula="< 10 tok/s painful, 10 to 20 acceptable, 20 and more smooth; bandwidth and "
+            "tensor cores decide, not VRAM alone",
             bytes=None,
             exact_bytes=None,
             comment="reading speed, not memory",

@@ -24,10 +24,8 @@ class Term(Struct, frozen=True, kw_only=True):
     bytes: int
     basis: Basis
     """exact: from headers, or a formula that the reference implementation confirms. measured: a
-    constant fitted
-    to measurements. derived: arithmetic on exact facts whose result depends on an implementation's
-    detail.
-    assumed: a stated assumption."""
+    constant fitted to measurements. derived: arithmetic on exact facts whose result depends on an
+    implementation's detail. assumed: a stated assumption."""
     because: str
     """The formula with its numbers put in, and its source."""
     low: int | None = None

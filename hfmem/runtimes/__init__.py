@@ -114,12 +114,12 @@ matrix."""
 
 def _transformers() -> Runtime:
     from hfmem.memory.offload import device_map
-    from hfmem.runtimes import transformers
+    from hfmem.runtimes import transformers, transformers_cache
     from hfmem.runtimes.commands import transformers_snippet
 
     return Runtime(
         name="transformers",
-        kv_dtypes=transformers.KV_DTYPES,
+        kv_dtypes=transformers_cache.KV_DTYPES,
         estimate=transformers.estimate,
         small_kv_dtype="quanto-int4",
         placed=device_map,

@@ -16,19 +16,12 @@ from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.dtypes import torch_name, width
-from hfmem.errors import UsageError
+from hfmem.errors import InvalidValueError, MissingKeyError
 from hfmem.gpu import GpuGroup
 from hfmem.memory.activations import Peak, decode_activations, prefill_activations
 from hfmem.memory.cards import class_of
 from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName
-from hfmem.memory.kv_cache import (
-    GroupBytes,
-    LayerGroup,
-    bytes_per_token,
-    cache_bytes,
-    cell_elements,
-    dynamic_cells,
-)
+from hfmem.memory.host import while_loading
 from hfmem.memory.kv_cache import group as folded
 from hfmem.memory.loading import Held, held
 from hfmem.memory.overhead import overhead
@@ -38,27 +31,9 @@ from hfmem.memory.quantize import matrices
 from hfmem.memory.quantize.schemes import refusal, scheme
 from hfmem.memory.term import Term, total
 from hfmem.memory.workload import DEFAULT_CTX, Workload
-from hfmem.model.layers import CrossAttention, FullAttention, kind_name
+from hfmem.model.forward import ForwardPass, picture_positions, supposed_pass
 from hfmem.model.model import Model
-
-VERSION = "5.23"
-
-# Bits of a cached element: transformers 5.23 cache_utils.py. QuantizedLayer groups 64 elements
-# under a scale and a zero point in the compute type; Fp8QuantizedLayer scales a whole tensor. HQQ
-# packs ten 3-bit values into 32 bits (hqq core/bitpack.py: pack_3bit_32).
-_GROUP_OVERHEAD = Fraction(2 * 16, 64)
-_QUANTIZED_BITS: dict[str, Fraction] = {
-    "fp8": Fraction(8),
-    "quanto-int4": 4 + _GROUP_OVERHEAD,
-    "quanto-int2": 2 + _GROUP_OVERHEAD,
-    "hqq-int8": 8 + _GROUP_OVERHEAD,
-    "hqq-int4": 4 + _GROUP_OVERHEAD,
-    "hqq-int3": Fraction(32, 10) + _GROUP_OVERHEAD,
-    "hqq-int2": 2 + _GROUP_OVERHEAD,
-    "hqq-int1": 1 + _GROUP_OVERHEAD,
-}
-KV_DTYPES = ("auto", *_QUANTIZED_BITS)
-"""``auto`` is the compute type; the others are the backends of QuantizedCache with their bits."""
+from hfmem.runtimes.transformers_cache import VERSION, cache_term, encoder_output, token_bytes
 
 
 def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
@@ -87,6 +62,7 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         bytes_per_token=found.bytes_per_token,
         unknown=found.unknown,
         notes=found.notes,
+        host=None if workload.device in ("cpu", "mps") else found.host,
     )
 
 
@@ -100,6 +76,7 @@ class _Tensors(Struct, frozen=True, kw_only=True):
     bytes_per_token: int
     unknown: tuple[str, ...]
     notes: tuple[Note, ...]
+    host: Term | None
 
 
 # A verdict asks for the same contexts and batches on card after card.
@@ -109,14 +86,14 @@ def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
     ctx, notes = _context(model, workload)
     groups = folded(model.decoder.layers)
     tokens = ctx + workload.media_tokens
-    cache = _cache(groups, ctx=tokens, workload=workload, dtype=dtype)
+    cache = cache_term(groups, ctx=tokens, workload=workload, dtype=dtype)
     weights = held(
         model, dtype=dtype, where=where, quantize=workload.quantize, asked=workload.dtype
     )
     unknown = [] if weights else ["weights"]
     if not model.cache_known:
         unknown.append("kv_cache")
-    beside = _encoder_output(model, groups, ctx=tokens, workload=workload, dtype=dtype)
+    beside = encoder_output(model, groups, ctx=tokens, workload=workload, dtype=dtype)
     prefill = _prefill(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
     decode = _decode(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
     if prefill is None or decode is None:
@@ -134,9 +111,10 @@ def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
         instants=instants,
         ctx=ctx,
         kv_dtype=torch_name(dtype) if workload.kv_dtype == "auto" else workload.kv_dtype,
-        bytes_per_token=_bytes_per_token(groups, ctx=tokens, workload=workload, dtype=dtype),
+        bytes_per_token=token_bytes(groups, ctx=tokens, workload=workload, dtype=dtype),
         unknown=tuple(unknown),
         notes=(*notes, *(weights.notes if weights else ())),
+        host=while_loading(model, dtype=dtype, quantized=workload.quantize is not None),
     )
 
 
@@ -173,31 +151,24 @@ def _encoding(model: Model, workload: Workload, dtype: str) -> tuple[Term, ...]:
     return () if term is None else (term,)
 
 
-def _encoder_output(
-    model: Model, groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload, dtype: str
-) -> tuple[Term, ...]:
-    """An encoder-decoder's encoder output, which ``generate`` holds to its end."""
-    crossing = [one for one in groups if isinstance(one.kind, CrossAttention)]
-    own = sum(one.count for one in groups) - sum(one.count for one in crossing)
-    hidden = model.decoder.hidden_size
-    if hidden is None or not crossing or own != sum(one.count for one in crossing):
-        return ()
-    fixed = crossing[0].kind
-    tokens = fixed.source_tokens if isinstance(fixed, CrossAttention) else None
-    tokens = tokens or _encoder_ctx(groups, ctx=ctx, workload=workload)
-    return (
-        Term(
-            name="encoder output",
-            bytes=workload.batch * tokens * hidden * width(dtype),
-            basis="derived",
-            because=f"{workload.batch} × {tokens:,} tokens × {hidden:,} × {width(dtype)} bytes, "
-            f"held until generate returns (transformers {VERSION} generation/utils.py: "
-            "_prepare_encoder_decoder_kwargs_for_generation)",
-        ),
+def _picture_context(model: Model) -> tuple[int, tuple[Note, ...]] | None:
+    """The positions of one picture, whatever context was asked for; None for a model of text."""
+    try:
+        positions = picture_positions(model.decoder.text)
+    except (MissingKeyError, InvalidValueError):
+        return None
+    if positions is None:
+        return None
+    message = (
+        f"A picture is {positions:,} positions (config.json: image_size, patch_size); --batch is "
+        "the number of pictures, and --ctx changes nothing."
     )
+    return positions, (Note(code="picture_positions", message=message),)
 
 
 def _context(model: Model, workload: Workload) -> tuple[int, tuple[Note, ...]]:
+    if (fixed := _picture_context(model)) is not None:
+        return fixed
     limit = model.decoder.max_context
     notes: list[Note] = []
     ctx = workload.ctx
@@ -283,96 +254,6 @@ def _conversion(weights: Held | None) -> Term:
     )
 
 
-def _encoder_ctx(groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload) -> int:
-    """Tokens that cross-attention sees: the decoder's context for an encoder-decoder model.
-
-    Cross-attention over pictures (Llama 3.2 Vision) sees none until one is given; such a decoder
-    has
-    fewer cross layers than layers of its own.
-    """
-    if workload.encoder_ctx is not None:
-        return workload.encoder_ctx
-    if workload.media is not None and workload.media.encoder_tokens:
-        return workload.media.encoder_tokens
-    crossing = sum(one.count for one in groups if isinstance(one.kind, CrossAttention))
-    own = sum(one.count for one in groups) - crossing
-    return ctx if crossing == own else 0
-
-
-def _cache(groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload, dtype: str) -> Term:
-    parts = _quantized_cache(groups, ctx=ctx, workload=workload) or tuple(
-        _cache_term(one, ctx=ctx, workload=workload, dtype=dtype)
-        for one in cache_bytes(
-            groups,
-            ctx=ctx,
-            batch=workload.batch,
-            kv_dtype=dtype,
-            model_dtype=dtype,
-            encoder_ctx=_encoder_ctx(groups, ctx=ctx, workload=workload),
-        )
-    )
-    return total(
-        "kv_cache",
-        parts,
-        because=f"DynamicCache of {workload.batch} × {ctx:,} tokens (transformers {VERSION} "
-        "cache_utils.py)",
-    )
-
-
-def _cache_term(one: GroupBytes, *, ctx: int, workload: Workload, dtype: str) -> Term:
-    kind, count = one.group.kind, one.group.count
-    name = kind_name(kind)
-    cells, elements = dynamic_cells(kind, ctx), cell_elements(kind)
-    if cells and elements and one.bytes == cells * elements * width(dtype) * count * workload.batch:
-        because = (
-            f"{count} layers × batch {workload.batch} × {cells:,} tokens × "
-            f"{elements:,} elements × {width(dtype)} bytes"
-        )
-    else:
-        because = f"{count} layers of {kind}, batch {workload.batch}, {ctx:,} tokens"
-    return Term(name=name, bytes=one.bytes, basis="exact", because=because)
-
-
-def _quantized_cache(
-    groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload
-) -> tuple[Term, ...] | None:
-    bits = _QUANTIZED_BITS.get(workload.kv_dtype)
-    if bits is None:
-        return None
-    others = sorted(
-        {kind_name(one.kind) for one in groups if not isinstance(one.kind, FullAttention)}
-    )
-    if others:
-        raise UsageError(
-            f"transformers quantizes the cache of full attention only; this model has {others[0]} "
-            "layers.",
-            hint="Leave --kv-dtype at auto (transformers 5.23 cache_utils.py: QuantizedCache).",
-        )
-    terms = []
-    for one in groups:
-        elements = ctx * cell_elements(one.kind) * one.count * workload.batch
-        # Per-tensor scales of fp8: one fp32 for the keys and one for the values of a layer.
-        scales = 2 * 4 * one.count if workload.kv_dtype == "fp8" else 0
-        terms.append(
-            Term(
-                name=kind_name(one.kind),
-                bytes=-(-elements * bits.numerator // (8 * bits.denominator)) + scales,
-                basis="derived",
-                because=f"{elements:,} elements × {float(bits):g} bits in {workload.kv_dtype}",
-            )
-        )
-    return tuple(terms)
-
-
-def _bytes_per_token(
-    groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload, dtype: str
-) -> int:
-    quantized = _quantized_cache(groups, ctx=1, workload=replace(workload, batch=1))
-    if quantized is not None:
-        return sum(term.bytes for term in quantized)
-    return bytes_per_token(groups, ctx=ctx, kv_dtype=dtype, model_dtype=dtype)
-
-
 def _prefill(
     model: Model,
     workload: Workload,
@@ -382,11 +263,12 @@ def _prefill(
     cache: Term,
     beside: tuple[Term, ...],
 ) -> Term | None:
-    if model.forward is None:
+    forward = model.forward or _supposed(model)
+    if forward is None:
         return _unread(model, tokens=ctx * workload.batch, dtype=dtype)
-    return _activations(
+    found = _activations(
         prefill_activations(
-            model.forward,
+            forward,
             tokens=ctx,
             batch=workload.batch,
             dtype_bytes=width(dtype),
@@ -397,6 +279,7 @@ def _prefill(
         beside=beside,
         share=PREFILL_LOW,
     )
+    return found if model.forward is not None else _guessed(found)
 
 
 def _decode(
@@ -408,11 +291,12 @@ def _decode(
     cache: Term,
     beside: tuple[Term, ...],
 ) -> Term | None:
-    if model.forward is None:
+    forward = model.forward or _supposed(model)
+    if forward is None:
         return _unread(model, tokens=workload.batch, dtype=dtype)
-    return _activations(
+    found = _activations(
         decode_activations(
-            model.forward,
+            forward,
             context=ctx,
             batch=workload.batch,
             dtype_bytes=width(dtype),
@@ -424,6 +308,7 @@ def _decode(
         beside=beside,
         share=DECODE_LOW,
     )
+    return found if model.forward is not None else _guessed(found)
 
 
 def _activations(peak: Peak, cache: Term, *, beside: tuple[Term, ...], share: Fraction) -> Term:
@@ -463,6 +348,26 @@ def _activations(peak: Peak, cache: Term, *, beside: tuple[Term, ...], share: Fr
 # several cards share it; of a decoding step, which copies one layer's cache, about half was seen.
 PREFILL_LOW, DECODE_LOW = Fraction(19, 20), Fraction(2, 5)
 FALLBACK_LOW, FALLBACK_HIGH = Fraction(1, 2), 4
+
+
+def _supposed(model: Model) -> ForwardPass | None:
+    """What a family of ordinary layers would compute; None where the sizes do not tell that."""
+    try:
+        return supposed_pass(model.decoder.text, model.decoder.layers)
+    except (MissingKeyError, InvalidValueError):
+        return None
+
+
+def _guessed(term: Term) -> Term:
+    """Activations of a supposed pass: a guess, with a wide range."""
+    return replace(
+        term,
+        basis="assumed",
+        because=f"this family's forward pass is not described; supposed is {term.because}",
+        low=int(term.bytes * FALLBACK_LOW),
+        high=term.bytes * FALLBACK_HIGH,
+        parts=tuple(replace(part, basis="assumed") for part in term.parts),
+    )
 
 
 def _unread(model: Model, *, tokens: int, dtype: str) -> Term | None:

@@ -1,8 +1,8 @@
 """What most models have, asked for before the Hub has told what this one has.
 
 A model in one file is then known after two round trips instead of three. An answer is used where
-the
-listing, when it comes, says that it is of the same commit and size; otherwise it is asked again.
+the listing, when it comes, says that it is of the same commit and size; otherwise it is asked for
+again.
 """
 
 from __future__ import annotations
