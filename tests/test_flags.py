@@ -7,7 +7,8 @@ from fractions import Fraction
 import pytest
 
 from hfmem.errors import UsageError
-from hfmem.flags import FLAGS, Flags, Value, flags_of
+from hfmem.flag import Flags, Value
+from hfmem.flags import FLAGS, flags_of
 
 
 @pytest.mark.parametrize(

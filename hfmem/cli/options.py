@@ -14,7 +14,8 @@ import typer
 
 from hfmem.cli.routing import VERBS
 from hfmem.errors import UsageError
-from hfmem.flags import FLAGS, Flag, flags_of
+from hfmem.flag import Flag
+from hfmem.flags import FLAGS, flags_of
 from hfmem.memory.workload import Attention as AttentionName
 from hfmem.memory.workload import Device as DeviceName
 from hfmem.memory.workload import Workload, workload

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from hfmem.dtypes import FLOATS, from_name
 from hfmem.errors import UsageError
-from hfmem.flags import Flags
+from hfmem.flag import Flags
 
 if TYPE_CHECKING:
     from hfmem.model.media import Media
@@ -50,6 +50,9 @@ class Workload(Struct, frozen=True, kw_only=True):
     media: Media | None = None
     """What the pictures, frames and sound become in the model that is asked about; ``answer`` fills
     it in for each one."""
+    largest: tuple[Media, ...] = ()
+    """What the largest inputs that the model takes become, for engines that profile its encoder
+    with them; ``answer`` fills them in."""
     quantize: str | None = None
     """What if it were quantized: a name of ``hfmem.memory.quantize.choices``."""
     version: str | None = None

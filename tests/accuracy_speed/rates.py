@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Snapshot
 from hfmem.errors import HfmemError
-from hfmem.flags import Flags
+from hfmem.flag import Flags
 from hfmem.gpu import Gpu
 from hfmem.hardware.catalogue import find
 from hfmem.hardware.efficiency import efficiency

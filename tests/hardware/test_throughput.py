@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hfmem.flags import Flags
+from hfmem.flag import Flags
 from hfmem.gpu import Gpu, GpuGroup
 from hfmem.hardware.catalogue import find, gpus
 from hfmem.hardware.efficiency import (
