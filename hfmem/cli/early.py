@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from hfmem.checkpoint.loaders import pick_of
 from hfmem.cli.routing import VALUED
 from hfmem.source.access import Access
-from hfmem.source.ahead import begin
+from hfmem.source.ahead import begin, stand_by
 
 _SWITCHES = frozenset({"--json", "--explain", "--rules", "--offline"})
 _PICKING = ("--runtime", "--variant", "--subfolder", "--quantize")
@@ -51,6 +51,7 @@ def begin_early(words: Sequence[str]) -> None:
     if 0 < len(models) <= _MOST:
         for model in dict.fromkeys(models):
             begin(model, access)
+        stand_by()
 
 
 def _with(access: Access, name: str, value: str) -> Access:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hfmem.checkpoint.snapshot import Snapshot
     from hfmem.source.access import Access
 
+_STANDBY = 0.5
 _begun: dict[tuple[str, Access], Future[Snapshot]] = {}
 
 
@@ -22,6 +23,17 @@ def begin(model: str, access: Access) -> None:
     future: Future[Snapshot] = Future()
     _begun[model, access] = future
     threading.Thread(target=_fetch, args=(model, access, future), daemon=True).start()
+
+
+def stand_by() -> None:
+    """Wait until the first question is on its way, half a second at most.
+
+    Two threads that import take turns, so what the caller imports meanwhile would hold the question
+    up by as long; what it imports from here on takes no time while the Hub answers.
+    """
+    from hfmem.source.wire import UNDER_WAY
+
+    UNDER_WAY.wait(_STANDBY)
 
 
 def find(model: str, access: Access) -> Snapshot:
@@ -35,6 +47,8 @@ def find(model: str, access: Access) -> Snapshot:
 
 
 def _fetch(model: str, access: Access, future: Future[Snapshot]) -> None:
+    from hfmem.source.wire import UNDER_WAY
+
     try:
         from hfmem.source import access as sources
 
@@ -44,3 +58,5 @@ def _fetch(model: str, access: Access, future: Future[Snapshot]) -> None:
         future.set_exception(error)
     else:
         future.set_result(found)
+    finally:
+        UNDER_WAY.set()

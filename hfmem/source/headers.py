@@ -38,7 +38,6 @@ _STEP: Final = 4096
 _PADDING: Final = 64
 _WITH_OTHERS: Final = 64 * 1024
 _LONGEST_GUESS: Final = 2 * 2**20
-_FEW: Final = 4
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -87,27 +86,13 @@ def read(reading: Reading, files: Sequence[RepoFile]) -> dict[str, Header]:
     expected = len(files) * _WITH_OTHERS / reading.wire.patience.bytes_per_second
     reading.deadline.extend(expected)
     first = first_bytes(files, index_bytes=_index_bytes(reading.listing))
-    waiting += _begun(reading, files, first)
+    waiting += [reading.crew.submit(partial(_read_header, reading, file, first)) for file in files]
     found: dict[str, Header] = {}
     for future in as_completed(waiting, timeout=reading.deadline.margin()):
         found |= future.result()
         if len(found) == len(files):
             break
     return found
-
-
-def _begun(
-    reading: Reading, files: Sequence[RepoFile], first: int
-) -> list[Future[dict[str, Header]]]:
-    """One read a file. Of many files the first goes ahead, until something has shown that ranges
-    are known: else thirty connections fill their buffers with files that nobody asked for, 100 MB
-    and more.
-    """
-    reads = [reading.crew.submit(partial(_read_header, reading, files[0], first))]
-    if len(files) > _FEW and not reading.wire.ranges.is_set():
-        reads[0].result(reading.deadline.margin())
-    rest = (partial(_read_header, reading, file, first) for file in files[1:])
-    return reads + [reading.crew.submit(read) for read in rest]
 
 
 def first_bytes(files: Sequence[RepoFile], *, index_bytes: int | None) -> int:
@@ -168,7 +153,7 @@ def _read_header(reading: Reading, file: RepoFile, first: int) -> dict[str, Head
     assert size is not None
     if size < PREFIX_BYTES:
         # Of an empty file no range can be asked for: this raises what a header too short does.
-        header_length(b"", file=file.name, file_bytes=size)
+        header_length(bytes(size), file=file.name, file_bytes=size)
     early = _early(reading, file)
 
     def attempt() -> Header:
@@ -186,7 +171,6 @@ def _read_header(reading: Reading, file: RepoFile, first: int) -> dict[str, Head
     header = retry(
         reading.wire, attempt, what=f"the header of {file.name}", deadline=reading.deadline
     )
-    reading.wire.ranges.set()
     return {file.name: header}
 
 

@@ -29,7 +29,7 @@ from msgspec import Struct, field
 from hfmem.errors import HubUnavailableError, OfflineError
 from hfmem.source.patience import Deadline, Patience
 from hfmem.source.retry import FaultError
-from hfmem.source.wire import Quota, Wire
+from hfmem.source.wire import UNDER_WAY, Quota, Wire
 from hfmem.text import clean
 
 _HOPS: Final = 5
@@ -40,6 +40,7 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re
 _UNBOUND: Final = frozenset(
     {b"content-encoding", b"content-length", b"transfer-encoding", b"x-hf-warning"}
 )
+_WINDOW_SLACK: Final = 4.0
 _LINKED: Final = ("x-linked-size", "x-linked-etag")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
@@ -169,7 +170,9 @@ def _timeout(patience: Patience, deadline: Deadline) -> httpx.Timeout:
 
 def _watch(wire: Wire) -> Callable[[str, object], None]:
     def trace(event: str, _: object) -> None:
-        if event == "http11.send_request_headers.complete":
+        if event == "connection.connect_tcp.started":
+            UNDER_WAY.set()
+        elif event == "http11.send_request_headers.complete":
             wire.touch()
 
     return trace
@@ -320,14 +323,20 @@ def _note_quota(wire: Wire, response: httpx.Response) -> None:
     except ValueError:
         # A number of more digits than Python converts.
         return
-    if seen is not None and _same_origin(response.request.url, _url(wire.endpoint)):
-        wire.quotas[seen.resource_type] = Quota(
-            bucket=seen.resource_type,
-            remaining=seen.remaining,
-            resets_in=seen.reset_in_seconds,
-            limit=seen.limit,
-            seen=wire.clock.now(),
-        )
+    if seen is None or not _same_origin(response.request.url, _url(wire.endpoint)):
+        return
+    now = wire.clock.now()
+    last = wire.quotas.get(seen.resource_type)
+    # Seconds are whole, and an answer takes some: the same window's ends lie close together.
+    same = last is not None and abs(last.ends - now - seen.reset_in_seconds) < _WINDOW_SLACK
+    wire.quotas[seen.resource_type] = Quota(
+        bucket=seen.resource_type,
+        remaining=seen.remaining,
+        resets_in=seen.reset_in_seconds,
+        limit=seen.limit,
+        seen=now,
+        spent=1 + (last.spent if same and last is not None else 0),
+    )
 
 
 def _refused(wire: Wire, response: httpx.Response, *, deadline: Deadline) -> FaultError:

@@ -9,9 +9,12 @@ from threading import BoundedSemaphore, Event
 from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from hfmem.source.patience import Clock, Patience
 
+UNDER_WAY: Final = Event()
+"""Set once the process's first question goes out, or the sources have ended without one."""
 LANES: Final = 32
 """More wait for Python, not for the network; fewer cost time over a slow round trip."""
 
@@ -32,6 +35,22 @@ class Quota(Struct, frozen=True, kw_only=True):
     """Requests per window."""
     seen: float
     """By the clock of the wire."""
+    spent: int = 0
+    """Requests of this process in the window; others may spend the same quota."""
+
+    @property
+    def ends(self) -> float:
+        """When its window ends, by the clock of the wire."""
+        return self.seen + self.resets_in
+
+    def share(self, part: float) -> Quota:
+        """What this process may still spend of it when it is entitled to a part: of 3,000 requests
+        of which it made 700, ``share(0.25)`` leaves 50 while all have more than that left.
+        """
+        if part >= 1.0 or self.limit is None:
+            return self
+        own = max(0, int(self.limit * part) - self.spent)
+        return replace(self, remaining=min(self.remaining, own))
 
 
 class Wire(Struct, frozen=True, kw_only=True):
@@ -46,8 +65,6 @@ class Wire(Struct, frozen=True, kw_only=True):
     """By bucket."""
     lacks: set[str] = field(default_factory=set)
     """What the endpoint turned out not to offer: DIRECT."""
-    ranges: Event = field(default_factory=Event)
-    """Set once a range of a file has come."""
     lanes: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(LANES))
     """Questions under way at a time, over all models."""
     contact: Future[None] = field(default_factory=Future)
