@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.errors import UsageError
+from hfmem.flags import Flags
 from hfmem.gpu import GpuGroup
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import MemoryEstimate
@@ -157,15 +158,26 @@ def _first(
 def _more_gpus(asked: Workload, group: GpuGroup, *, model: Model, runtime: Runtime) -> list[Advice]:
     for count in (one for one in COUNTS if one > group.count):
         more = replace(group, count=count)
-        flags = asked.flags.but(tp=None, pp=None, dp=None, ep=None)
-        if count > NODE and runtime.spans_nodes:
-            flags = flags.but(tp=NODE, pp=count // NODE)
-        changed = replace(asked, flags=flags)
         label = f"{count} × {group.gpu.id}"
-        found = _tried("gpus", label, changed, more, model=model, runtime=runtime)
-        if found is not None:
-            return [found]
+        for flags in _layouts(asked, count, runtime):
+            changed = replace(asked, flags=flags)
+            found = _tried("gpus", label, changed, more, model=model, runtime=runtime)
+            if found is not None:
+                return [found]
     return []
+
+
+def _layouts(asked: Workload, count: int, runtime: Runtime) -> Iterator[Flags]:
+    """The usual split of so many GPUs; then with ever more stages, for heads that it cannot
+    divide."""
+    plain = asked.flags.but(tp=None, pp=None, dp=None, ep=None)
+    if not runtime.spans_nodes:
+        yield plain
+        return
+    most = min(count, NODE)
+    yield plain if count == most else plain.but(tp=most, pp=count // most)
+    while (most := most // 2) > 1:
+        yield plain.but(tp=most, pp=count // most)
 
 
 def _usable(estimate: MemoryEstimate, group: GpuGroup) -> int:

@@ -13,10 +13,11 @@ from hfmem.units import GIB, MIB, parse_size
 
 __all__ = [
     "COMMON",
+    "CURRENT_WORDS",
     "MAX_COUNT",
-    "current",
     "Gpu",
     "GpuGroup",
+    "current",
     "find",
     "gpus",
     "metal_working_set",
@@ -225,11 +226,28 @@ def find(query: str) -> Gpu:
     return best[0]
 
 
+_NUMBER = re.compile(r"(\d{1,6})(g|gb|gib)?", re.ASCII)
+
+
 def search(query: str = "") -> tuple[Gpu, ...]:
-    """The cards whose names, vendor, architecture or kind hold every word of the query."""
+    """The cards whose names, vendor, architecture or kind hold every word of the query.
+
+    A number is the number on the box or one that a name has: ``48`` and ``48gb`` find the cards of
+    48 GB, ``4090`` the cards of that name, ``100`` A100, H100 and MI100.
+    """
     words = query.lower().split()
-    found = tuple(gpu for gpu in gpus() if all(word in _searched(gpu) for word in words))
+    found = tuple(gpu for gpu in gpus() if all(_says(gpu, word) for word in words))
     return found or tuple(gpu for _, gpu in _holding(query))
+
+
+def _says(gpu: Gpu, word: str) -> bool:
+    number = _NUMBER.fullmatch(word)
+    if number is None:
+        return word in _searched(gpu)
+    if number[2]:
+        return gpu.marketed_gb == int(number[1])
+    named = {part for name in spellings(gpu) for part in re.findall(r"\d+", name)}
+    return gpu.marketed_gb == int(number[1]) or number[1] in named
 
 
 def recognise(device: str, memory_bytes: int | None) -> Gpu | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
 from hfmem.hardware.smallest import fewest
 from hfmem.memory.cards import device_of
@@ -131,6 +132,21 @@ def judge(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtime
         ),
         pool=estimate.pool,
     )
+
+
+def verdict_on(
+    group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtime
+) -> Verdict | None:
+    """The verdict alone; None where the total is not known or the layout is refused."""
+    try:
+        found = runtime.estimate(model, replace(workload, device=device_of(group.gpu)), group)
+    except UsageError:
+        return None
+    if found.refusal is not None:
+        return "no"
+    free = group.usable_bytes // group.count
+    usable = free if found.budget_bytes is None else found.budget_bytes
+    return None if found.unknown else _verdict(found, usable)
 
 
 def advised(fit: Fit, *, model: Model, workload: Workload, runtime: Runtime) -> Fit:

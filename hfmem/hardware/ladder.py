@@ -9,7 +9,7 @@ from hfmem.hardware.catalogue import current
 from hfmem.hardware.smallest import Asked, smallest
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.precision import Rung
-from hfmem.memory.quantize import Converted, Kind, Matrix, convert, matrices, scheme
+from hfmem.memory.quantize import Converted, Kind, Matrix, Scheme, convert, matrices, scheme
 from hfmem.memory.quantize.schemes import refusal
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
@@ -40,13 +40,12 @@ def ladder(
     parameters = model.parameters
     if parameters is None or not parameters.total or model.weights is None:
         return ()
-    cards = current(runtime.vendors)
     peak = estimate.peak
     weights = peak.part("weights").bytes
     logical = sum((run.logical or 0) * run.run.count for run in model.weights if run.loaded)
     asked = Asked(model, workload, runtime)
     rungs = []
-    for size in _sizes(model, weights, logical=logical, runtime=runtime, cards=cards):
+    for size in _sizes(model, weights, workload, logical=logical, runtime=runtime):
         rest = peak.memory.bytes - weights
         found = smallest(size.cards, asked, weights=size.device, more=size.device - weights)
         rungs.append(
@@ -54,7 +53,9 @@ def ladder(
                 scheme=size.scheme,
                 weights_bytes=size.device,
                 total_bytes=rest + size.device,
-                bits_per_weight=round(size.file * 8 / logical, 3) if logical else 0.0,
+                bits_per_weight=round(max(size.file, size.device) * 8 / logical, 3)
+                if logical
+                else 0.0,
                 smallest_gpu=found[0] if found else None,
                 smallest_count=found[1] if found else None,
                 note=size.note,
@@ -64,21 +65,22 @@ def ladder(
 
 
 def _sizes(
-    model: Model, published: int, *, logical: int, runtime: Runtime, cards: tuple[Gpu, ...]
+    model: Model, published: int, workload: Workload, *, logical: int, runtime: Runtime
 ) -> list[_Size]:
+    cards = current(runtime.vendors)
     if runtime.held is None:
         return [
             _Size(scheme="as published", device=published, file=published, cards=cards),
             _Size(scheme="bf16", device=2 * logical, file=2 * logical, cards=cards),
             *_converted(model, runtime, cards),
         ]
-    _, file = runtime.held(model, None)
+    _, file = runtime.held(model, None, workload)
     sizes = [_Size(scheme="as published", device=published, file=file, cards=cards)]
     if matrices(model) is None:
         return sizes
     for name in ("bf16", *runtime.ladder):
-        device, file = runtime.held(model, name)
-        note = "" if name == "bf16" else scheme(name, runtime=runtime.name).note
+        device, file = runtime.held(model, name, workload)
+        note = "" if name == "bf16" else _group(scheme(name, runtime=runtime.name))
         sizes.append(_Size(scheme=name, device=device, file=file, cards=cards, note=note))
     return sizes
 
@@ -99,6 +101,11 @@ def _converted(model: Model, runtime: Runtime, cards: tuple[Gpu, ...]) -> list[_
                 _Size(scheme=name, device=size, file=size, cards=able, note=_note(held, found))
             )
     return sizes
+
+
+def _group(one: Scheme) -> str:
+    """What of a scheme's note is not said by the engine."""
+    return "" if one.file_type else one.note.partition(";")[0]
 
 
 _LINEAR: frozenset[Kind] = frozenset({"linear", "experts", "tower"})

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.errors import UsageError
 from hfmem.gpu import Gpu, GpuGroup
+from hfmem.hardware import bitsandbytes
 from hfmem.hardware.fit import TIGHT_PERCENT, Verdict
+from hfmem.hardware.training_advice import advice
 from hfmem.memory.cards import class_of, device_of
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TRAINING_PARTS, TrainingEstimate
@@ -42,7 +44,12 @@ class TrainingFit(Struct, frozen=True, kw_only=True):
     zero_ranks: tuple[tuple[int, int | None], ...] = ()
     """Fewest GPUs by ZeRO stage, at this micro-batch on each; None where even 1,024 do not do."""
     step_seconds: float | None = None
-    """One optimizer step at ``MFU`` of the peak rate; None where no rate is known."""
+    """One optimizer step at ``mfu`` of the peak rate; None where no rate is known."""
+    mfu: float = MFU
+    refusal: str = ""
+    """Why it would not start on this card, whatever its memory: a kernel that is not there."""
+    support: str = ""
+    """What must be known of a library's support for this card."""
 
     @property
     def fits(self) -> bool:
@@ -50,7 +57,9 @@ class TrainingFit(Struct, frozen=True, kw_only=True):
         return self.verdict in ("fits", "tight")
 
 
-def judge_training(group: GpuGroup, *, model: Model, run: TrainingRun) -> TrainingFit:
+def judge_training(
+    group: GpuGroup, *, model: Model, run: TrainingRun, mfu: float = MFU
+) -> TrainingFit:
     """Whether a run fits on a group, and how far it could go.
 
     The run is spread as it says; its GPUs must be those of the group. Need is monotone in the
@@ -63,18 +72,22 @@ def judge_training(group: GpuGroup, *, model: Model, run: TrainingRun) -> Traini
     def need(changed: TrainingRun) -> int:
         return training_estimate(model, changed, gpu_class).need_bytes
 
+    def holds(changed: TrainingRun) -> bool:
+        return not bitsandbytes.refusal(changed, group.gpu) and need(changed) <= usable
+
+    refused = bitsandbytes.refusal(asked, group.gpu)
     found = training_estimate(model, asked, gpu_class)
     if found.unknown:
         return _unknown(group, usable)
     needed = found.need_bytes
     peak = found.peak
-    fitting = needed <= usable
+    fitting = needed <= usable and not refused
     return TrainingFit(
         group=group,
         verdict=("fits" if needed * 100 <= usable * TIGHT_PERCENT else "tight")
         if fitting
         else "no",
-        decided_by=max(TRAINING_PARTS, key=lambda name: peak.part(name).bytes),
+        decided_by=None if refused else max(TRAINING_PARTS, key=lambda name: peak.part(name).bytes),
         usable_bytes=usable,
         per_gpu_bytes=needed,
         headroom_bytes=usable - needed,
@@ -83,9 +96,12 @@ def judge_training(group: GpuGroup, *, model: Model, run: TrainingRun) -> Traini
             lambda n: need(replace(asked, seq_len=n)) <= usable,
             model.decoder.max_context or _MOST_TOKENS,
         ),
-        advice="" if fitting else _advice(asked, lambda changed: need(changed) <= usable),
+        advice="" if fitting else advice(asked, holds),
         zero_ranks=_zero_ranks(asked, lambda changed: need(changed) <= usable),
-        step_seconds=step_seconds(model, asked, found, group.gpu),
+        step_seconds=step_seconds(model, asked, found, group.gpu, mfu=mfu),
+        mfu=mfu,
+        refusal=refused,
+        support=bitsandbytes.support(asked, group.gpu),
     )
 
 
@@ -115,47 +131,6 @@ def _most(holds: Callable[[int], bool], limit: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low
-
-
-def _advice(run: TrainingRun, holds: Callable[[TrainingRun], bool]) -> str:
-    """The first change, or else the first series of changes, after which a run fits."""
-    changes = tuple(_changes(run))
-    for words, change in changes:
-        if holds(change(run)):
-            return words
-    made: list[str] = []
-    for words, change in changes:
-        if words.startswith(("--method", "--zero")):
-            continue
-        run = change(run)
-        made.append(words)
-        if holds(run):
-            return " ".join(made)
-    for method in ("lora", "qlora"):
-        if holds(replace(run, method=method)):
-            return " ".join([*made, f"--method {method}"])
-    return ""
-
-
-def _changes(run: TrainingRun) -> Iterator[tuple[str, Callable[[TrainingRun], TrainingRun]]]:
-    """Single changes, the one that costs least first."""
-    if run.loss == "standard":
-        yield "--loss fused", lambda r: replace(r, loss="fused")
-    if run.checkpointing == "none":
-        yield "--gradient-checkpointing", lambda r: replace(r, checkpointing="full")
-    if run.micro_batch > 1:
-        yield (
-            f"--micro-batch 1 --grad-accum {run.micro_batch * run.grad_accum}",
-            lambda r: replace(r, micro_batch=1, grad_accum=r.micro_batch * r.grad_accum),
-        )
-    if run.optimizer == "adamw" and not run.adapted:
-        yield "--optimizer adamw-8bit", lambda r: replace(r, optimizer="adamw-8bit")
-    if run.parallel.dp > 1 and not run.parallel.zero and run.parallel.fsdp is None:
-        yield "--zero 3", lambda r: replace(r, parallel=replace(r.parallel, zero=3))
-    if run.method == "full":
-        yield "--method lora", lambda r: replace(r, method="lora")
-    if run.method in ("full", "lora", "dora") and run.precision != "fp32":
-        yield "--method qlora", lambda r: replace(r, method="qlora")
 
 
 def _zero_ranks(
@@ -188,8 +163,10 @@ def _zero_ranks(
     return tuple((stage, None if ranks is None else ranks * each) for stage, ranks in found)
 
 
-def step_seconds(model: Model, run: TrainingRun, found: TrainingEstimate, gpu: Gpu) -> float | None:
-    """Seconds of one optimizer step: operations by tokens over the rate at ``MFU``.
+def step_seconds(
+    model: Model, run: TrainingRun, found: TrainingEstimate, gpu: Gpu, *, mfu: float = MFU
+) -> float | None:
+    """Seconds of one optimizer step: operations by tokens over the rate at ``mfu``.
 
     6 operations a parameter and token: 2 forward, 4 backward (arXiv:2001.08361); 2 more where
     layers are computed again, 2 less where the weights are frozen. Llama-3.1-8B, 16,384 tokens,
@@ -202,4 +179,4 @@ def step_seconds(model: Model, run: TrainingRun, found: TrainingEstimate, gpu: G
     each = 4 if run.adapted else 6
     each += 2 if run.checkpointing != "none" else 0
     tokens = found.seq_len * run.sequences * run.grad_accum * run.parallel.dp
-    return each * active * tokens / (rate * MFU * run.parallel.gpus)
+    return each * active * tokens / (rate * mfu * run.parallel.gpus)

@@ -19,7 +19,18 @@ Facts = Mapping[str, str]
 """What is compared of a model, in the words in which a difference is told, in that order."""
 
 _SHORT_COMMIT = 8
+_ESTIMATED = "estimated"
+_OF_THE_MODEL = frozenset({"answer", "commit", "dtype", "size"})
+"""What does not depend on the question."""
 _BYTES_CAP = 2**31
+
+
+class Baseline(Struct, frozen=True, kw_only=True):
+    """An earlier audit."""
+
+    facts: Mapping[str, Facts]
+    question: Mapping[str, object] | None
+    """What it asked, as ``json.asked``; None where it does not say."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -41,13 +52,12 @@ class Change(Struct, frozen=True, kw_only=True):
         return asdict(self)
 
 
-def baseline(path: Path) -> dict[str, Facts]:
-    """The models of an earlier audit: a file of ``--format jsonl`` or ``json``, or a journal.
-
-    Raises UsageError.
-    """
+def baseline(path: Path) -> Baseline:
+    """An earlier audit: a file of ``--format jsonl`` or ``json``, or a journal. Raises UsageError."""
+    questions: list[Mapping[str, object]] = []
     try:
-        return dict(keyed(_rows(path)))
+        facts = dict(keyed(_rows(path, questions)))
+        return Baseline(facts=facts, question=questions[0] if questions else None)
     except OSError as error:
         raise UsageError(
             f"The baseline {str(path)!r:.200} cannot be read: {error.strerror}.",
@@ -60,21 +70,42 @@ def baseline(path: Path) -> dict[str, Facts]:
         ) from None
 
 
-def compare(then: Mapping[str, Facts], now: Iterable[Mapping[str, Any]]) -> Iterator[Change]:
-    """Every difference, in the order of the list; what is no longer listed comes last."""
+def other_question(then: Baseline, asked: Mapping[str, object]) -> str:
+    """How the question of a baseline differs, in words; empty where it is the same.
+
+    ``ctx 4096 then, 8192 now``. The GPUs are no part of it: those that both name are compared.
+    """
+    if then.question is None:
+        estimated = any(facts["answer"] == _ESTIMATED for facts in then.facts.values())
+        return "it does not say what was asked" if estimated else ""
+    return ", ".join(
+        f"{name} {clean(str(then.question.get(name)))} then, {clean(str(value))} now"
+        for name, value in asked.items()
+        if _plain(then.question.get(name)) != _plain(value)
+    )
+
+
+def compare(
+    then: Baseline, now: Iterable[Mapping[str, Any]], asked: Mapping[str, object]
+) -> Iterator[Change]:
+    """Every difference, in the order of the list; what is no longer listed comes last.
+
+    Of a baseline with another question only what does not depend on it is compared.
+    """
     seen = set()
+    same = not other_question(then, asked)
     for key, facts in keyed(now):
         seen.add(key)
-        before = then.get(key)
+        before = then.facts.get(key)
         model = facts["model"]
         if before is None:
             yield Change(model=model, what="list", then="not in it", now="in it")
             continue
         # A card that only one of the two audits was asked about is no change.
         for what in [name for name in facts if name in before and name != "model"]:
-            if facts[what] != before[what]:
+            if (same or what in _OF_THE_MODEL) and facts[what] != before[what]:
                 yield Change(model=model, what=what, then=before[what], now=facts[what])
-    for key, facts in then.items():
+    for key, facts in then.facts.items():
         if key not in seen:
             yield Change(model=facts["model"], what="list", then="in it", now="not in it")
 
@@ -94,7 +125,7 @@ def _facts(row: Mapping[str, Any]) -> Facts:
     memory, parameters = row["memory"], row["parameters"]["by_dtype"] or {}
     return {
         "model": str(row["model"]),
-        "answer": "estimated",
+        "answer": _ESTIMATED,
         "commit": str(row["revision"] or "unknown")[:_SHORT_COMMIT],
         "dtype": " + ".join(sorted(parameters)) or str(row["dtype"]),
         "size": _exactly(row["checkpoint_bytes"]),
@@ -108,20 +139,32 @@ def _facts(row: Mapping[str, Any]) -> Facts:
     }
 
 
+def _plain(value: object) -> object:
+    """As JSON has it: a pair is a list."""
+    return json.loads(json.dumps(value))
+
+
 def _exactly(size: int | None) -> str:
     return "unknown" if size is None else f"{size:,} bytes"
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """The elements of a document, or the lines of JSONL, of which the first shows which it is."""
+def _rows(path: Path, questions: list[Mapping[str, object]]) -> Iterator[Mapping[str, Any]]:
+    """The elements of a document, or the lines of JSONL, of which the first shows which it is.
+
+    What was asked is appended to ``questions`` where it is found.
+    """
     with path.expanduser().open("rb") as file:
         first = file.readline(_BYTES_CAP)
         if first.strip() in (b"{", b""):
             document = json.loads(first + file.read(_BYTES_CAP))
+            questions.append(document["workload"])
             yield from chain(document["results"], document["failures"])
             return
         for line in chain((first,), file):
             row = json.loads(line)
+            asked = row.get("question" if row.get("type") == "audit" else "workload")
+            if isinstance(asked, dict) and not questions:
+                questions.append(asked)
             if "results" in row:
                 yield from chain(row["results"], row["failures"])
             elif row["type"] != "audit":

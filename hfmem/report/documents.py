@@ -83,7 +83,7 @@ def _elements(store: Store, kind: str) -> Iterator[str]:
     comma = "\n"
     for row in store.rows():
         if row["type"] == kind:
-            element = {key: value for key, value in row.items() if key != "type"}
+            element = {key: row[key] for key in row if key not in ("type", "workload")}
             yield comma + textwrap.indent(own_json.dumps(element, indent=2), "    ")
             comma = ",\n"
     yield "\n  " if comma != "\n" else ""

@@ -69,6 +69,10 @@ def render(estimate: Estimate) -> RenderableType:
             names = ", ".join(PART_LABELS.get(part.name, part.name) for part in same)
             blocks.append(Padding(Text(f"{names}: as in {peak.name}", style="dim"), (0, 0, 0, 2)))
         blocks.append(Text())
+    if memory.host is not None:
+        heading = Text.assemble((f"host  {size(memory.host.bytes)}", "bold"))
+        heading.append("  in the host's memory, beside the devices", style="dim")
+        blocks += [heading, tree(steps(memory.host.parts)), Text()]
     found = estimate.throughput
     if found is not None:
         words = speed_words(found, batch=estimate.workload.batch) or "unknown"

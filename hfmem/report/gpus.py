@@ -27,7 +27,8 @@ def table(gpus: Sequence[Gpu], screen: Screen) -> RenderableType:
     grid.add_column("GB/s", justify="right", no_wrap=True)
     grid.add_column("16-bit TFLOPS", justify="right", no_wrap=True)
     if screen.columns >= 76:
-        grid.add_column("", style="dim", no_wrap=True)
+        grid.add_column("generation", style="dim", no_wrap=True)
+        grid.add_column("usable is", style="dim", no_wrap=True)
     for gpu in gpus:
         flops = gpu.bf16_flops or gpu.fp16_flops
         row = [gpu.id]
@@ -39,7 +40,7 @@ def table(gpus: Sequence[Gpu], screen: Screen) -> RenderableType:
             _scaled(flops, 10**12),
         ]
         if screen.columns >= 76:
-            row.append(gpu.architecture)
+            row += [gpu.architecture, gpu.usable_basis]
         grid.add_row(*row)
     return grid
 

@@ -15,6 +15,7 @@ from hfmem.memory.precision import Rung
 from hfmem.memory.term import Term
 from hfmem.memory.workload import Workload
 from hfmem.model.packed_parameters import packed_parts
+from hfmem.report.nulls import null_notes
 from hfmem.report.phrases import known_bytes_per_token, known_part, known_total
 from hfmem.report.quantizations_json import quantizations_json
 from hfmem.report.speed import throughput_json
@@ -54,10 +55,11 @@ def dumps(document: Object, *, indent: int | None = None) -> str:
 
 
 def line(answer: Estimate | Failure) -> str:
-    """One answer as a line of JSONL, with its ``type``."""
+    """One answer as a line of JSONL, with its ``type`` and the question that a document has once."""
     match answer:
         case Estimate():
-            return dumps({"type": "result", **result(answer)})
+            asked_of = asked(answer.workload)
+            return dumps({"type": "result", "workload": asked_of, **result(answer)})
         case Failure():
             return dumps({"type": "failure", **failure(answer)})
 
@@ -106,6 +108,7 @@ def result(estimate: Estimate) -> Object:
         "kv_cache": {
             "bytes_per_token": known_bytes_per_token(estimate),
             "dtype": clean(memory.kv_dtype),
+            "bytes": None if "kv_cache" in memory.unknown else memory.cache_bytes,
         },
         "terms": _terms(estimate, peak),
         "range_bytes": [low, None if memory.unknown else high],
@@ -119,6 +122,8 @@ def result(estimate: Estimate) -> Object:
             for phase in memory.phases
         ],
         "per_gpu": _per_gpu(estimate.per_gpu),
+        "host_bytes": None if memory.host is None else memory.host.bytes,
+        "host_terms": [] if memory.host is None else [term_object(memory.host)],
         "download": {
             "files_bytes": estimate.download.files_bytes,
             "repository_bytes": estimate.download.repository_bytes,
@@ -129,12 +134,12 @@ def result(estimate: Estimate) -> Object:
         "cards": [_fit(fit) for fit in estimate.cards],
         "throughput": throughput_json(estimate.throughput),
         "precision": [_rung(rung) for rung in estimate.precision],
-        "quantizations": quantizations_json(model),
+        "quantizations": quantizations_json(estimate),
         "runtimes": [_compared(one) for one in estimate.runtimes],
         "rules": [rule_object(rule) for rule in estimate.rules],
         "notes": [
             {"code": clean(note.code), "message": clean(note.message, limit=_PROSE_LIMIT)}
-            for note in estimate.notes
+            for note in (*estimate.notes, *null_notes(estimate))
         ],
     }
 

@@ -14,6 +14,7 @@ from hfmem.report.phrases import (
     PART_LABELS,
     gpu_label,
     group_id,
+    host_words,
     known_parts,
     known_total,
     note_messages,
@@ -80,6 +81,9 @@ def _single(estimate: Estimate) -> Iterator[str]:
     yield f"for {escape(question(estimate.workload, ctx=memory.ctx))}; largest: {memory.peak.name}"
     yield ""
     yield from _breakdown(estimate)
+    if memory.host is not None:
+        yield escape(f"Host memory: {host_words(memory.host)}")
+        yield ""
     yield from _fit(estimate)
     yield from _speed(estimate)
     if estimate.precision:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 1000
+_INT64_MAX = 2**63 - 1
+_TOO_LARGE = "Numbers beyond 64 bits are null."
 
 
 def require() -> None:
@@ -39,7 +41,7 @@ def write(path: Path, rows: Iterable[Stored], workload: Workload) -> None:
 
     schema = _schema()
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        flat = (_row(row, workload) for row in rows)
+        flat = (_bounded(_row(row, workload)) for row in rows)
         while batch := list(islice(flat, _BATCH)):
             writer.write_table(pa.Table.from_pylist(batch, schema=schema))
 
@@ -73,6 +75,26 @@ def _schema() -> pa.Schema:
             ("input", pa.map_(text, text)),
         ]
     )
+
+
+def _bounded(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with null for what 64 bits do not hold: an absurd question has absurd answers."""
+    held: dict[str, Any] = _held(row)
+    if held != row:
+        held["notes"] = [*held.get("notes", ()), _TOO_LARGE]
+    return held
+
+
+def _held(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _held(inner) for key, inner in value.items()}
+        case list():
+            return [_held(inner) for inner in value]
+        case int() if abs(value) > _INT64_MAX:
+            return None
+        case _:
+            return value
 
 
 def _row(row: Stored, workload: Workload) -> dict[str, Any]:

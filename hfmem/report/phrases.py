@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hfmem.answer import Estimate
 from hfmem.checkpoint.snapshot import SourceName
 from hfmem.hardware.fit import Fit
 from hfmem.memory.estimate import PARTS, Phase
 from hfmem.memory.precision import Rung
+from hfmem.memory.term import Term
 from hfmem.memory.workload import Workload
 from hfmem.model.packed_parameters import bits_per_weight, packed_parts
 from hfmem.text import clean
 from hfmem.units import GIB, KIB, MIB, count, gib
+
+if TYPE_CHECKING:
+    from hfmem.hardware.offered import Offer
 
 PART_LABELS = {
     "weights": "weights",
@@ -42,12 +48,25 @@ def size_or_unknown(amount: int | None) -> str:
     return "unknown" if amount is None else size(amount)
 
 
-def smallest_words(rung: Rung) -> str:
-    """The smallest hardware of a rung: ``h100-sxm``, ``3 × mi350x``, ``none``."""
+def smallest_words(rung: Rung | Offer) -> str:
+    """The smallest hardware of a rung or a quantization: ``h100-sxm``, ``3 × mi350x``, ``none``."""
     if rung.smallest_gpu is None:
         return "none"
     times = f"{rung.smallest_count} × " if (rung.smallest_count or 1) > 1 else ""
     return times + clean(rung.smallest_gpu)
+
+
+def host_words(host: Term) -> str:
+    """What the host's memory holds, and how much more it may: ``0.98 GiB, up to 8.98 GiB``."""
+    most = host.range_bytes[1]
+    words = size(host.bytes) + (f", up to {size(most)}" if most > host.bytes else "")
+    parts = [part for part in host.parts if part.range_bytes[1]]
+    parts.sort(key=lambda part: -part.range_bytes[1])
+    named = [
+        f"{clean(part.name)} {size(part.bytes)}" if part.bytes else f"{clean(part.name)}"
+        for part in parts[:5]
+    ]
+    return f"{words} ({' · '.join(named)})" if named else words
 
 
 def span(low: int, high: int) -> str:

@@ -102,8 +102,11 @@ def _limits(axes: Axes, limits: Sequence[Limit], top: float) -> None:
     lowest = 0.0
     for limit in limits:
         height = limit.bytes / GIB
+        # Pale below the dashes: they are seen on paper and on every area.
+        axes.axhline(height, color=_PAPER, linewidth=2.2, alpha=0.85, zorder=4)
         axes.axhline(height, color=_LINE, linewidth=1.2, linestyle=(0, (6, 3)), zorder=4)
         lowest = max(height, lowest)
+        moved = lowest > height
         axes.annotate(
             f"{clean(limit.label, limit=28)}\n{size(limit.bytes)}",
             (1, height),
@@ -114,6 +117,9 @@ def _limits(axes: Axes, limits: Sequence[Limit], top: float) -> None:
             color=_LINE,
             va="center",
             annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": _LINE, "linewidth": 0.6, "relpos": (0, 0.5)}
+            if moved
+            else None,
         )
         lowest += 0.085 * top
 

@@ -30,6 +30,11 @@ _NAME_COLUMNS = 28
 """Left for the names when columns are chosen."""
 
 
+_STACKED_BELOW = 24
+"""Columns beside those of the GPUs; with fewer, a model's verdicts stand one below the other."""
+_STACK_COLUMNS = 16
+
+
 class _Column(Struct, frozen=True, kw_only=True):
     """A column, and what is dropped first when the screen is narrow."""
 
@@ -68,7 +73,9 @@ def render(
 
 def _table(estimates: Sequence[Estimate], screen: Screen) -> RenderableType:
     gpus = _gpu_columns(estimates)
-    chosen = _choose(screen, taken=sum(len(label) + 2 for label in gpus))
+    apart = sum(len(label) + 2 for label in gpus)
+    stacked = screen.width is not None and screen.width - apart < _STACKED_BELOW
+    chosen = _choose(screen, taken=_STACK_COLUMNS if stacked else apart)
     table = grid(header=True)
     table.add_column("model", overflow="fold")
     for column in chosen:
@@ -79,14 +86,18 @@ def _table(estimates: Sequence[Estimate], screen: Screen) -> RenderableType:
             no_wrap=True,
             style="bold" if column.name == "total" else "",
         )
-    for label in gpus:
-        table.add_column(label, no_wrap=True)
+    for label in ("gpu",) if stacked else gpus:
+        table.add_column(label, no_wrap=not stacked, overflow="fold")
     for estimate in estimates:
         cells = _cells(estimate)
+        verdicts = [verdict_text(fit) for fit in estimate.fit]
+        if stacked:
+            lines = zip(gpus, verdicts, strict=True)
+            verdicts = [Text("\n").join(Text(f"{label} ").append(text) for label, text in lines)]
         table.add_row(
             clean(estimate.model.name, limit=200),
             *(cells[column.name] for column in chosen),
-            *(verdict_text(fit) for fit in estimate.fit),
+            *verdicts,
         )
     return table
 

@@ -20,6 +20,7 @@ from hfmem.model.architectures import Decoder
 from hfmem.model.config import read
 from hfmem.model.model import Model
 from hfmem.model.parameters import Parameters
+from hfmem.report.nulls import CODES
 
 # Rows are written by this version of hfmem; schema.json says what is in them.
 Stored: TypeAlias = Mapping[str, Any]
@@ -72,8 +73,16 @@ def _model(row: Stored) -> Model:
         parameters=parameters,
         checkpoint_bytes=row["checkpoint_bytes"],
         loaded_files=(),
-        notes=tuple(Note(code=note["code"], message=note["message"]) for note in row["notes"]),
+        notes=tuple(
+            Note(code=note["code"], message=note["message"])
+            for note in row["notes"]
+            if note["code"] not in _FOLLOWING
+        ),
     )
+
+
+_FOLLOWING = CODES | {"disk_too_small"}
+"""Notes that follow from the rest of the row."""
 
 
 def _decoder(architecture: Stored) -> Decoder:

@@ -20,6 +20,7 @@ from hfmem.report.phrases import (
     SOURCES,
     bytes_per_sequence,
     gpu_label,
+    host_words,
     known_bytes_per_token,
     note_messages,
     parameter_words,
@@ -64,7 +65,10 @@ def render(estimate: Estimate, screen: Screen) -> RenderableType:
     ]
     if estimate.precision:
         blocks.append(_ladder(estimate.precision, screen))
-    if (offered := quantizations_table(estimate.model, grid(header=True))) is not None:
+    offered = quantizations_table(
+        estimate, grid(header=True), style=verdict_style
+    )
+    if offered is not None:
         blocks.append(offered)
     if estimate.rules:
         blocks.append(rules_table(estimate.rules, screen))
@@ -120,6 +124,9 @@ def _total(estimate: Estimate) -> RenderableType:
     elif low != high:
         figure.append(f"   {span(low, high)}", style="dim")
     asked = question(estimate.workload, ctx=memory.ctx)
+    if memory.count > 1 and not memory.unknown:
+        most = gib(memory.largest.memory.bytes)
+        asked += f" · {most} on the most loaded of {memory.count} GPUs"
     return Group(figure, Text(asked, style="dim"))
 
 
@@ -139,9 +146,10 @@ def _breakdown(estimate: Estimate, screen: Screen) -> RenderableType:
             table.add_row(PART_LABELS[name], "unknown", "", "", "")
             continue
         drawn = Text(bar(term.bytes, whole, width=bar_width), style="cyan")
-        table.add_row(
-            PART_LABELS[name], size(term.bytes), share(term.bytes, whole), drawn, term.basis
-        )
+        aside: str = term.basis
+        if name == "kv_cache" and term.bytes < estimate.memory.cache_bytes:
+            aside = f"{size(estimate.memory.cache_bytes)} once it runs"
+        table.add_row(PART_LABELS[name], size(term.bytes), share(term.bytes, whole), drawn, aside)
     return Padding(table, _INDENT)
 
 
@@ -193,6 +201,8 @@ def _fact_rows(estimate: Estimate) -> Iterator[tuple[str, Text]]:
     if parameters is not None and len(parameters.by_component) > 1:
         by_size = sorted(parameters.by_component.items(), key=lambda item: -item[1])
         yield "parameters", Text(_listed((name, count(number)) for name, number in by_size))
+    if memory.host is not None:
+        yield "host", Text(host_words(memory.host))
     if estimate.download.files_bytes is not None:
         yield "download", Text(_download(estimate))
 
@@ -312,8 +322,8 @@ def _offloads(fits: Sequence[Fit]) -> RenderableType:
         table.add_row(
             "offload",
             f"{gpu_label(fit)}: {found.gpu_layers} of {found.layers} layers on {where}, "
-            f"{size(found.host_bytes)} in host memory, with max_memory of "
-            f"{size(found.max_memory_bytes)} a GPU",
+            f"{size(found.host_bytes)} in host memory (what that does not hold, on disk), with "
+            f"max_memory of {size(found.max_memory_bytes)} a GPU",
         )
     return Padding(table, _INDENT)
 

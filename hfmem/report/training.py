@@ -9,7 +9,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from hfmem.answer import Failure
-from hfmem.hardware.training_fit import MFU, TrainingFit
+from hfmem.hardware.catalogue import COMMON
+from hfmem.hardware.training_fit import TrainingFit
 from hfmem.memory.training_estimate import TRAINING_PARTS
 from hfmem.memory.training_run import TrainingRun
 from hfmem.report import explain
@@ -49,6 +50,9 @@ def rows(answers: Sequence[Plan | Failure]) -> RenderableType:
     table.add_column("model", overflow="fold")
     for heading in ("trainable", "weights", "gradients", "optimizer", "activations", "total"):
         table.add_column(heading, justify="right", no_wrap=True)
+    first = next((answer for answer in answers if isinstance(answer, Plan)), None)
+    for fit in first.fit if first else ():
+        table.add_column(clean(fit.group.gpu.id), no_wrap=True)
     for answer in answers:
         if isinstance(answer, Failure):
             table.add_row(clean(answer.model, limit=200), Text("failed", style="red"))
@@ -63,6 +67,10 @@ def rows(answers: Sequence[Plan | Failure]) -> RenderableType:
             count(memory.trainable),
             *(sizes[name] for name in ("weights", "gradients", "optimizer", "activations")),
             ("> " if memory.unknown else "") + size(memory.peak.memory.bytes),
+            *(
+                Text(fit.verdict or "unknown", style=verdict_style(fit.verdict))
+                for fit in answer.fit
+            ),
         )
     return table
 
@@ -174,8 +182,10 @@ def fact_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
     )
     yield "peak", Text(f"{memory.peak.name}, {memory.peak.instant}")
     sequences = run.micro_batch * run.grad_accum * run.parallel.dp
-    tokens = f"{sequences * memory.seq_len:,} tokens"
-    yield "batch", Text(f"{plural(sequences, 'sequence')} a step, {tokens}")
+    words = f"{plural(sequences, 'sequence')} a step, {sequences * memory.seq_len:,} tokens"
+    if run.grad_accum > 1 or run.parallel.dp > 1:
+        words += f" ({run.micro_batch} × {run.grad_accum} accumulated × {run.parallel.dp} ranks)"
+    yield "batch", Text(words)
     if memory.host is not None:
         yield "host", Text(f"{size(memory.host.bytes)} in the host's memory, of all nodes")
     if plan.recipe is not None:
@@ -210,13 +220,18 @@ def fit_notes(fits: tuple[TrainingFit, ...]) -> list[str]:
     notes: list[str] = []
     for fit in fits:
         name = clean(fit.group.gpu.id)
+        if fit.refusal:
+            notes.append(f"{name}: {clean(fit.refusal, limit=300)}")
+        if fit.support:
+            notes.append(f"{name}: {clean(fit.support, limit=300)}")
         if fit.verdict == "no":
             change = f"it would fit with {fit.advice}" if fit.advice else "no change makes it fit"
             notes.append(f"{name}: {change}")
         if ranks := _ranks(fit):
-            notes.append(f"{name}: fewest GPUs by {ranks}")
-    if any(fit.step_seconds is not None for fit in fits):
-        notes.append(f"step: at {MFU:.0%} of the peak rate, communication aside")
+            notes.append(f"fewest {name}: {ranks}")
+    shares = [fit.mfu for fit in fits if fit.step_seconds is not None]
+    if shares:
+        notes.append(f"step: at {shares[0]:.0%} of the peak rate, communication aside")
     return notes
 
 
@@ -224,10 +239,15 @@ def _ranks(fit: TrainingFit) -> str:
     """The fewest GPUs by stage; nothing to say where one GPU does at every stage."""
     if all(ranks == 1 for _, ranks in fit.zero_ranks):
         return ""
-    return ", ".join(
-        f"ZeRO-{stage} {'none' if ranks is None else f'{ranks:,}'}"
+    held = [
+        f"{ranks:,} {f'with ZeRO-{stage}' if stage else 'without sharding'}"
         for stage, ranks in fit.zero_ranks
-    )
+        if ranks is not None
+    ]
+    if not held:
+        return "no number of them holds it at any ZeRO stage"
+    never = [f"ZeRO-{stage}" for stage, ranks in fit.zero_ranks if ranks is None and stage]
+    return ", ".join(held) + (f"; no number is enough with {' or '.join(never)}" if never else "")
 
 
 def _methods(methods: tuple[MethodRow, ...]) -> RenderableType:
@@ -248,9 +268,10 @@ def _methods(methods: tuple[MethodRow, ...]) -> RenderableType:
 
 
 def cards_words(row: MethodRow) -> str:
-    """The common cards that hold a method."""
+    """The cards that hold a method, those that were named or the common ones."""
     held = [card for card, fits in row.cards if fits]
-    return ", ".join(held) if held else "none of the common cards"
+    named = len(row.cards) < len(COMMON)
+    return ", ".join(held) or ("not on one" if named else "none of the common cards")
 
 
 def _notes(messages: Sequence[str]) -> RenderableType:
@@ -263,11 +284,20 @@ def _notes(messages: Sequence[str]) -> RenderableType:
 
 
 def _explained(plan: Plan) -> RenderableType:
+    """The largest phase, and of the others what differs from it."""
     memory = plan.memory
+    peak = memory.peak
     blocks: list[RenderableType] = []
-    for phase in (memory.peak, *(phase for phase in memory.phases if phase is not memory.peak)):
+    for phase in (peak, *(phase for phase in memory.phases if phase is not peak)):
         heading = Text.assemble((f"{phase.name}  {size(phase.memory.bytes)}", "bold"))
         heading.append(f"  at: {phase.instant}", style="dim")
-        told = explain.steps(phase.memory.parts, unknown=memory.unknown)
-        blocks += [heading, explain.tree(told), Text()]
+        same = [
+            part for part in phase.memory.parts if phase is not peak and part in peak.memory.parts
+        ]
+        told = [part for part in phase.memory.parts if part not in same]
+        blocks += [heading, explain.tree(explain.steps(told, unknown=memory.unknown))]
+        if same:
+            names = ", ".join(part.name for part in same)
+            blocks.append(Padding(Text(f"{names}: as in {peak.name}", style="dim"), _INDENT))
+        blocks.append(Text())
     return Group(*blocks, explain.legend())

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hfmem._version import __version__
 from hfmem.answer import Failure
-from hfmem.hardware.training_fit import MFU, TrainingFit
+from hfmem.hardware.training_fit import TrainingFit
 from hfmem.memory.term import Term
 from hfmem.memory.training_estimate import TRAINING_PARTS
 from hfmem.memory.training_run import ONLINE, TrainingRun
@@ -54,6 +54,7 @@ def asked(run: TrainingRun) -> Object:
         "compile": run.fused_layers,
         "optimizer_in_backward": run.optimizer_in_backward,
         "activation_offload": run.activation_offload,
+        "fused_recurrence": run.fused_recurrence,
         "packed": run.packed,
         "reference_model": run.reference,
         "rollout": _rollout(run) if run.objective in ONLINE else None,
@@ -168,7 +169,8 @@ def _fit(fit: TrainingFit) -> Object:
         "advice": fit.advice,
         "zero_gpus": {str(stage): ranks for stage, ranks in fit.zero_ranks},
         "step_seconds": None if fit.step_seconds is None else round(fit.step_seconds, 4),
-        "mfu": MFU,
+        "mfu": fit.mfu,
+        "refusal": fit.refusal or None,
     }
 
 

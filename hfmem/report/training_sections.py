@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from hfmem.answer import Failure
-from hfmem.hardware.training_fit import MFU
 from hfmem.memory.training_estimate import TRAINING_PARTS
 from hfmem.report.explain import amount, steps
 from hfmem.report.phrases import SOURCES, share, size, span
@@ -125,7 +124,7 @@ def _fits(plan: Plan) -> Grid:
                 "" if fit.max_seq_len is None else f"{fit.max_seq_len:,}",
                 ""
                 if fit.step_seconds is None
-                else f"{fit.step_seconds:,.2f} s at {MFU:.0%} of the peak rate",
+                else f"{fit.step_seconds:,.2f} s at {fit.mfu:.0%} of the peak rate",
             )
             for fit in plan.fit
         ),

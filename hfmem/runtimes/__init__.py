@@ -71,7 +71,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     """Whether what the engine holds on a card depends on the kind of card and not on its size."""
     many: bool = True
     """Whether several devices share a model."""
-    held: Callable[[Model, str | None], tuple[int, int]] | None = None
+    held: Callable[[Model, str | None, Workload], tuple[int, int]] | None = None
     """Bytes of the weights as published or in a scheme, on the devices and in the files, for
     engines with files of their own; None where a loader converts matrix by matrix. Raises
     UsageError where the 16-bit shapes are not known."""
@@ -147,17 +147,12 @@ def _vllm() -> Runtime:
 
 
 def _llama_cpp() -> Runtime:
-    from hfmem.runtimes import (
-        llama_cpp,
-        llama_cpp_command,
-        llama_cpp_settings,
-        llama_cpp_weights,
-    )
+    from hfmem.runtimes import llama_cpp, llama_cpp_command, llama_cpp_settings
 
     return Runtime(
         name="llama.cpp",
         ladder=_FILE_TYPES,
-        held=llama_cpp_weights.held,
+        held=llama_cpp.held,
         kv_dtypes=llama_cpp_settings.KV_DTYPES,
         estimate=llama_cpp.estimate,
         small_kv_dtype="q8_0",
@@ -167,13 +162,13 @@ def _llama_cpp() -> Runtime:
 
 
 def _ollama() -> Runtime:
-    from hfmem.runtimes import llama_cpp_weights, ollama
+    from hfmem.runtimes import llama_cpp, ollama
 
     return Runtime(
         name="ollama",
         ladder=ollama.FILE_TYPES,
         by_class=False,
-        held=llama_cpp_weights.held,
+        held=llama_cpp.held,
         kv_dtypes=ollama.KV_DTYPES,
         estimate=ollama.estimate,
         small_kv_dtype="q8_0",
@@ -183,7 +178,7 @@ def _ollama() -> Runtime:
 
 
 def _mlx() -> Runtime:
-    from hfmem.runtimes import mlx, mlx_weights
+    from hfmem.runtimes import mlx, mlx_command, mlx_weights
 
     return Runtime(
         name="mlx",
@@ -194,7 +189,7 @@ def _mlx() -> Runtime:
         kv_dtypes=mlx.KV_DTYPES,
         estimate=mlx.estimate,
         small_kv_dtype="q8",
-        command=mlx.generate,
+        command=mlx_command.generate,
     )
 
 

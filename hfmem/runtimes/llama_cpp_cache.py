@@ -6,6 +6,7 @@ src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp, llama-memory-recurrent.cpp and 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import assert_never
 
 from msgspec import Struct
@@ -62,6 +63,7 @@ def layer_bytes(kinds: Layer, settings: Settings, *, widest_value: int) -> KindB
     )
 
 
+@lru_cache(maxsize=256)
 def layer_caches(
     layers: tuple[Layer, ...], settings: Settings
 ) -> tuple[tuple[int, str], ...] | None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import MemoryEstimate
+from hfmem.memory.quantize.llama_file_types import FILE_TYPES
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes.llama_cpp_settings import settings
@@ -35,18 +36,18 @@ def llama_server(
 ) -> str:
     """``llama-server -hf org/name -c 8192 -ngl 99``, with what was asked.
 
-    A model that is no GGUF repository is converted first (convert_hf_to_gguf.py), and the file is
+    A model that is no GGUF repository is downloaded, converted and quantized first, and the file is
     named after it.
     """
     chosen = settings(model, workload)
-    name = model.name.split("/")[-1]
-    file = stored(model, workload.quantize, workload.dtype)
     words = ["llama-server"]
+    before: list[list[str]] = []
     if model.gguf_architecture is not None:
         words += _gguf_source(model)
     else:
-        kind = "GGUF" if file is None else file.file_type.split()[0].upper()
-        words += ["-m", f"{name}-{kind}.gguf"]
+        file = stored(model, workload.quantize, workload.dtype)
+        before, made = _conversion(model, "auto" if file is None else file.file_type.split()[0])
+        words += ["-m", made]
     words += ["-c", str(chosen.n_ctx)]
     flags = dict(workload.flags.given)
     if "parallel" not in flags and workload.batch > 1:
@@ -63,7 +64,30 @@ def llama_server(
             words.append(spelled)
         elif value is not None:
             words += [spelled, str(value)]
-    return shlex.join(words)
+    return "\n".join(shlex.join(line) for line in (*before, words))
+
+
+_OUT_TYPES = frozenset({"f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0"})
+"""convert_hf_to_gguf.py: --outtype."""
+
+
+def _conversion(model: Model, kind: str) -> tuple[list[list[str]], str]:
+    """The commands that make a GGUF file of a checkpoint, and the file's name."""
+    name = model.name.rstrip("/").split("/")[-1] or "model"
+    lines, folder = [], model.name
+    if model.source != "local":
+        folder = name
+        revision = ["--revision", model.revision] if model.revision else []
+        lines.append(["hf", "download", model.name, *revision, "--local-dir", folder])
+    lower, made = kind.lower(), f"{name}-{kind.upper()}.gguf"
+    direct = lower in _OUT_TYPES
+    quantized = not direct and lower in FILE_TYPES
+    first = f"{name}-BF16.gguf" if quantized else made
+    out = lower if direct else "bf16" if quantized else "auto"
+    lines.append(["python", "convert_hf_to_gguf.py", folder, "--outtype", out, "--outfile", first])
+    if quantized:
+        lines.append(["llama-quantize", first, made, kind.upper()])
+    return lines, made
 
 
 def _gguf_source(model: Model) -> list[str]:

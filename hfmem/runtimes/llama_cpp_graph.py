@@ -18,6 +18,7 @@ from hfmem.model.forward_shapes import (
     Mlp,
 )
 from hfmem.runtimes.llama_cpp_allocator import Graph, buffer_bytes
+from hfmem.runtimes.llama_cpp_mixers import gated_delta, latent, mamba2
 
 
 class MicroBatch(Struct, frozen=True, kw_only=True):
@@ -79,7 +80,8 @@ def compute_buffer(part: DeviceGraph, batch: MicroBatch) -> int:
     row = 4 * batch.tokens
     graph = Graph()
     mask_bytes = (2 if batch.flash and not batch.float_mask else 4) * batch.tokens
-    hidden = graph.input(row * part.hidden)
+    # The layer before a head that is alone has left only the rows that are wanted.
+    hidden = graph.input((row if part.layers else 4 * batch.outputs) * part.hidden)
     mixed = graph.input(row * part.hidden if part.embeds else 0)
     masks: dict[bool, int] = {}
     windows = {_slides(work.shape) for work in part.layers if _attends(work.shape)}
@@ -88,6 +90,10 @@ def compute_buffer(part: DeviceGraph, batch: MicroBatch) -> int:
         masks[sliding] = graph.input(mask_bytes * cells)
     extra = [graph.input(size) for size in _pinned(part, batch, mask_bytes)]
     indices = _indices(graph, part, batch)
+    if extra:
+        # Copies of a pipeline are the graph's inputs and outputs: none is given up, the one in use
+        # too (ggml-backend.cpp: ggml_backend_sched_split_graph).
+        extra += [hidden, *masks.values(), *indices.values()]
     if part.embeds:
         hidden = _embedded(graph, row * part.hidden, hidden, mixed, extra)
     if batch.flash and batch.float_mask:
@@ -120,37 +126,46 @@ def _embedded(graph: Graph, size: int, given: int, mixed: int, kept: list[int]) 
 
 
 def host_buffer(part: DeviceGraph, batch: MicroBatch) -> int:
-    """Bytes of the inputs that the host prepares: tokens' embeddings, masks, positions.
+    """Bytes of the inputs that the host prepares: embeddings, masks, the places of transposed V.
 
-    Llama-3.1-8B, 512 tokens, 8,192 cells: 8 MiB of embeddings twice (given and looked up) and 8
-    of mask.
+    Llama-3.1-8B, 512 tokens, 8,192 cells: 8 MiB of embeddings that may be given, 8 that are looked
+    up, 8 of mask; without flash attention 16 of mask and 4 of places. With several devices what is
+    given is there once for every copy.
     """
     windows = {_slides(work.shape) for work in part.layers if _attends(work.shape)}
     cells = sum(batch.window_cells if sliding else batch.cells for sliding in windows)
     mask = (2 if batch.flash and not batch.float_mask else 4) * batch.tokens * cells
-    return 2 * 4 * batch.tokens * part.hidden + mask
+    places = 8 * batch.tokens * sum(_widths(part, batch).values())
+    embeddings = 4 * batch.tokens * part.hidden
+    return part.copies * (embeddings + mask + places) + embeddings
 
 
 def _pinned(part: DeviceGraph, batch: MicroBatch, mask_bytes: int) -> list[int]:
-    if part.copies == 1:
+    if part.copies == 1 or not part.layers:
         return []
     windows = {_slides(work.shape) for work in part.layers if _attends(work.shape)}
     cells = sum(batch.window_cells if sliding else batch.cells for sliding in windows)
-    each = 4 * batch.tokens * part.hidden + mask_bytes * cells
+    places = 8 * batch.tokens * sum(_widths(part, batch).values())
+    each = 4 * batch.tokens * part.hidden + mask_bytes * cells + places
     return [each] * (part.copies - 1)
 
 
 def _indices(graph: Graph, part: DeviceGraph, batch: MicroBatch) -> dict[bool, int]:
-    """Without flash attention V is stored transposed, by an index for every element."""
+    return {
+        sliding: graph.input(8 * batch.tokens * size)
+        for sliding, size in sorted(_widths(part, batch).items())
+    }
+
+
+def _widths(part: DeviceGraph, batch: MicroBatch) -> dict[bool, int]:
+    """Without flash attention V is stored transposed, by an index for every element of its row."""
     widths: dict[bool, int] = {}
     for work in part.layers:
         mixer = work.shape.mixer
         if isinstance(mixer, Attention) and mixer.latent is None and not batch.flash:
             size = mixer.kv_heads * mixer.v_head_dim
             widths[mixer.window is not None] = max(size, widths.get(mixer.window is not None, 0))
-    return {
-        sliding: graph.input(8 * batch.tokens * size) for sliding, size in sorted(widths.items())
-    }
+    return widths
 
 
 def _attends(shape: LayerShape) -> bool:
@@ -253,12 +268,15 @@ def _mixer(
     match shape.mixer:
         case Attention():
             cells = batch.window_cells if shape.mixer.window is not None else batch.cells
-            attend = _latent if shape.mixer.latent is not None else _heads
-            joined = attend(graph, shape.mixer, batch, normed, inputs, cells)
+            if shape.mixer.latent is not None:
+                mask = inputs.masks[shape.mixer.window is not None]
+                joined = latent(graph, shape.mixer, batch, normed, mask, cells)
+            else:
+                joined = _heads(graph, shape.mixer, batch, normed, inputs, cells)
         case GatedDelta():
-            joined = _gated_delta(graph, shape.mixer, row, normed)
+            joined = gated_delta(graph, shape.mixer, batch, normed)
         case Mamba2():
-            joined = _mamba2(graph, shape.mixer, row, normed)
+            joined = mamba2(graph, shape.mixer, batch, normed)
     return graph.node(row * hidden_size, joined)
 
 
@@ -292,55 +310,3 @@ def _attended(
     scores = graph.node(4 * batch.tokens * cells * heads, query)
     scores = graph.node(4 * batch.tokens * cells * heads, scores, mask, in_place=True)
     return graph.node(out, graph.node(out, scores))
-
-
-def _latent(
-    graph: Graph, attention: Attention, batch: MicroBatch, normed: int, inputs: _Inputs, cells: int
-) -> int:
-    """Multi-head latent attention in its absorbed form: one key of rank + rope elements.
-
-    src/models/deepseek2.cpp: the query of each head is multiplied into the latent space and joined
-    with its rotary part; the result is brought back by ``v_b``.
-    """
-    assert attention.latent is not None
-    latent, row, heads = attention.latent, 4 * batch.tokens, attention.heads
-    query = graph.node(row * heads * (latent.nope_dim + latent.rope_dim), normed)
-    compressed = graph.node(row * (latent.rank + latent.rope_dim), normed)
-    rotary = graph.node(row * heads * latent.rope_dim, query)
-    absorbed = graph.node(row * heads * latent.rank, query)
-    joined = graph.node(row * heads * (latent.rank + latent.rope_dim), absorbed, rotary)
-    key = graph.node(row * (latent.rank + latent.rope_dim), compressed)
-    graph.node(0, key)
-    mask = inputs.masks[attention.window is not None]
-    if batch.flash:
-        attended = graph.node(row * heads * latent.rank, joined, mask)
-    else:
-        scores = graph.node(row * cells * heads, joined)
-        scores = graph.node(row * cells * heads, scores, mask, in_place=True)
-        attended = graph.node(row * heads * latent.rank, scores)
-    brought_back = graph.node(row * heads * attention.v_head_dim, attended)
-    return graph.node(row * heads * attention.v_head_dim, brought_back)
-
-
-def _gated_delta(graph: Graph, delta: GatedDelta, row: int, normed: int) -> int:
-    """src/models/qwen3next.cpp, delta-net-base.cpp: one projection, its convolution with the state
-    in front, and the fused operator, whose result holds the new state too."""
-    keys, values = delta.key_heads * delta.key_dim, delta.value_heads * delta.value_dim
-    projected = graph.node(row * (2 * keys + values), normed)
-    gate = graph.node(row * values, normed)
-    convolved = graph.node(
-        row * (2 * keys + values), graph.node(row * (2 * keys + values), projected)
-    )
-    state = 4 * delta.value_heads * delta.key_dim * delta.value_dim
-    mixed = graph.node(row * values + state, convolved)
-    return graph.node(row * values, mixed, gate)
-
-
-def _mamba2(graph: Graph, mamba: Mamba2, row: int, normed: int) -> int:
-    """src/models/mamba-base.cpp: build_mamba2_layer."""
-    inner, state = mamba.heads * mamba.head_dim, mamba.groups * mamba.state
-    projected = graph.node(row * (2 * inner + 2 * state + mamba.heads), normed)
-    joined = graph.node(row * (inner + 2 * state), projected)
-    convolved = graph.node(row * (inner + 2 * state), joined)
-    scanned = graph.node(row * inner + 4 * inner * mamba.state, convolved)
-    return graph.node(row * inner, scanned, projected)

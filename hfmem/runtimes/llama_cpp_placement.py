@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note
+from hfmem.memory.term import Term, total
 from hfmem.memory.workload import Workload
 from hfmem.model.layers import LatentAttention
 from hfmem.model.model import Model
@@ -13,7 +14,10 @@ from hfmem.runtimes.llama_cpp_graph import DeviceGraph, LayerWork, MicroBatch, h
 from hfmem.runtimes.llama_cpp_settings import Settings
 from hfmem.runtimes.llama_cpp_shapes import GraphFacts
 from hfmem.runtimes.llama_cpp_weights import Stored
-from hfmem.units import gib
+from hfmem.units import MIB
+
+CACHE_RAM = 8192 * MIB
+"""common/common.h: cache_ram_mib, of finished prompts."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -53,36 +57,74 @@ def micro_batch(chosen: Settings, window: int | None) -> MicroBatch:
     )
 
 
-def host_bytes(
+def on_host(
     model: Model,
     file: Stored,
     chosen: Settings,
     *,
     facts: GraphFacts | None,
     dealt: tuple[Place, ...],
-) -> dict[str, int]:
-    """What stays in the host's memory beside devices: weights by part, caches, inputs."""
+    copies: int,
+) -> Term:
+    """What stays in the host's memory beside devices: weights, caches, inputs, logits.
+
+    Llama-3.1-8B with 8,192 cells: 0.98 GiB of input embedding, 24 MiB of inputs. llama-server
+    keeps finished prompts there too, up to 8 GiB (common/common.h: cache_ram_mib).
+    """
     held = {number for place in dealt for number in place.layers}
     moved = chosen.cpu_moe or 0
     layers = range(len(file.layers))
-    found = {
+    because = f"{file.because}; mapped, or copied with --no-mmap"
+    sizes = {
         "embedding": file.embedding,
         "layers": sum(file.layers[n] + file.experts[n] for n in layers if n not in held),
         "experts": sum(file.experts[n] for n in layers if n in held and n < moved),
         "output": 0 if any(place.head for place in dealt) or file.tied else file.output,
     }
+    parts = [
+        Term(name=name, bytes=size, basis=file.basis, because=because)
+        for name, size in sizes.items()
+    ]
     caches = layer_caches(model.decoder.layers, chosen) or ()
     kept = held if chosen.kv_offload else set()
-    found["KV cache"] = sum(size for n, (size, _) in enumerate(caches) if n not in kept)
+    cache = sum(size for n, (size, _) in enumerate(caches) if n not in kept)
+    parts.append(
+        Term(name="KV cache", bytes=cache, basis="exact", because="of layers that stay here")
+    )
     if facts is not None:
         part = DeviceGraph(
             hidden=facts.hidden,
             layers=tuple(LayerWork(shape=shape) for shape in facts.shapes),
             vocabulary=0,
             last=False,
+            copies=copies,
         )
-        found["inputs"] = host_buffer(part, micro_batch(chosen, facts.window))
-    return {name: size for name, size in found.items() if size}
+        parts += [
+            Term(
+                name="inputs",
+                bytes=host_buffer(part, micro_batch(chosen, facts.window)),
+                basis="derived",
+                because="embeddings and masks of a micro-batch (src/llama-graph.cpp)",
+            ),
+            Term(
+                name="logits",
+                bytes=4 * chosen.slots * facts.vocabulary,
+                basis="derived",
+                because=f"{chosen.slots} slots × {facts.vocabulary:,} × 4 bytes "
+                "(src/llama-context.cpp: output_reserve)",
+            ),
+        ]
+    parts.append(
+        Term(
+            name="finished prompts",
+            bytes=0,
+            basis="assumed",
+            because="--cache-ram 8192 (common/common.h: cache_ram_mib)",
+            high=CACHE_RAM,
+        )
+    )
+    held_here = [one for one in parts if one.range_bytes[1]]
+    return total("host", held_here, because="in the host's memory, beside the process itself")
 
 
 def notes(
@@ -91,8 +133,6 @@ def notes(
     chosen: Settings,
     *,
     file: Stored | None,
-    facts: GraphFacts | None,
-    dealt: tuple[Place, ...],
 ) -> tuple[Note, ...]:
     """What a person has to know beside the figures."""
     found = []
@@ -115,11 +155,6 @@ def notes(
             f"llama.cpp reads GGUF: the weights are those of a conversion to {file.file_type}."
         )
         found.append(Note(code="gguf_conversion", message=message))
-    if file is not None and workload.device != "cpu":
-        held = host_bytes(model, file, chosen, facts=facts, dealt=dealt)
-        parts = ", ".join(f"{name} {gib(size)}" for name, size in held.items())
-        message = f"The host's memory holds {gib(sum(held.values()))} beside: {parts}."
-        found.append(Note(code="host_memory", message=message))
     latent = any(isinstance(k, LatentAttention) for kinds in model.decoder.layers for k in kinds)
     if latent and model.gguf_architecture is None:
         message = "The GGUF file must carry the MLA keys; files made before expand K and V."

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from functools import lru_cache
 
-from hfmem.model.forward_shapes import Attention, Experts, LatentProjection, LayerShape, Mlp, Stored
+from msgspec import Struct
+from msgspec.structs import replace
+
+from hfmem.model.forward_shapes import (
+    Attention,
+    Experts,
+    GatedDelta,
+    LatentProjection,
+    LayerShape,
+    Listed,
+    Mamba2,
+    Mlp,
+    Stored,
+)
 from hfmem.model.layers import (
     CacheKind,
     ChunkedAttention,
@@ -28,15 +41,25 @@ class GraphFacts(Struct, frozen=True, kw_only=True):
     described: bool
     """Whether the family's forward pass is described; else a gated decoder's is assumed."""
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether some layer keeps a state; in what order ggml visits these is less certain."""
+        return any(isinstance(shape.mixer, GatedDelta | Mamba2) for shape in self.shapes)
 
+
+@lru_cache(maxsize=64)
 def graph_facts(model: Model) -> GraphFacts | None:
     """From the model's forward pass, or from its sizes; None where neither is told."""
     decoder = model.decoder
     window = _window(model)
-    if model.forward is not None:
+    if model.forward is not None and not any(
+        isinstance(kind.shape.mixer, Listed) for kind in model.forward.kinds
+    ):
         kinds = model.forward.kinds
         last = max(kinds, key=lambda kind: kind.last).shape
-        shapes = tuple(kind.shape for kind in kinds)
+        rank = decoder.text.integer_or_none("q_lora_rank") or 0
+        shapes = tuple(_with_query_rank(kind.shape, rank) for kind in kinds)
+        last = _with_query_rank(last, rank)
         return GraphFacts(
             hidden=model.forward.hidden,
             vocabulary=model.forward.vocab,
@@ -66,6 +89,14 @@ def graph_facts(model: Model) -> GraphFacts | None:
         window=window,
         described=False,
     )
+
+
+def _with_query_rank(shape: LayerShape, rank: int) -> LayerShape:
+    """With the rank of the query's own latent, which llama.cpp computes for itself."""
+    mixer = shape.mixer
+    if not rank or not isinstance(mixer, Attention) or mixer.latent is None:
+        return shape
+    return replace(shape, mixer=replace(mixer, latent=replace(mixer.latent, query_rank=rank)))
 
 
 def _feed_forward(model: Model, hidden: int) -> Mlp | Experts:

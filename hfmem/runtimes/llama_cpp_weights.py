@@ -6,11 +6,12 @@ src/llama-model.cpp (load_tensors) of the llama.cpp in llama-cpp-python 0.3.36.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec import Struct
 
 from hfmem.errors import UsageError
-from hfmem.memory.quantize.convert import shape_of
+from hfmem.memory.quantize.convert import packed_already, shape_of
 from hfmem.memory.quantize.llama_cpp import typed_tensors
 from hfmem.memory.quantize.matrices import matrices
 from hfmem.memory.quantize.schemes import scheme
@@ -60,15 +61,7 @@ class Stored(Struct, frozen=True, kw_only=True):
         return sum(self.layers) + sum(self.experts)
 
 
-def held(model: Model, name: str | None) -> tuple[int, int]:
-    """Bytes of a file type, on devices that hold every layer and in the files. Raises UsageError.
-
-    Llama-3.1-8B in Q8_0: the input embedding of 558,170,112 bytes stays with the host.
-    """
-    found = stored(model, name, None)
-    return (0, 0) if found is None else (found.device_bytes, found.file_bytes)
-
-
+@lru_cache(maxsize=64)
 def stored(model: Model, quantize: str | None, dtype: str | None) -> Stored | None:
     """The tensors of the GGUF file: as they are, or as the conversion would make them.
 
@@ -116,11 +109,7 @@ def _converted(model: Model, name: str) -> Stored:
         )
     found = matrices(model)
     if found is None:
-        raise UsageError(
-            f"The weights of {model.name!r:.120} are packed already, and their 16-bit shapes are "
-            "not known.",
-            hint="Ask with the 16-bit model that it was made from, or with a GGUF file.",
-        )
+        raise packed_already(model)
     kind = chosen.file_type
     text = [(run, matrix) for run, matrix in found if run.component not in _TOWERS]
     tensors: dict[int, list[tuple[int, int]]] = {}

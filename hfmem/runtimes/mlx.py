@@ -6,7 +6,6 @@ maximum working set of the machine, which the catalogue gives as what is usable.
 
 from __future__ import annotations
 
-import shlex
 from typing import assert_never
 
 from hfmem.checkpoint.snapshot import Note
@@ -44,8 +43,8 @@ PREFILL_STEP = 2048
 QUANTIZED_START = 5000
 """generate.py: DEFAULT_QUANTIZED_KV_START."""
 GROUP = 64
-_BITS = {"q8": 8, "q4": 4, "q2": 2}
-KV_DTYPES = ("auto", *_BITS)
+BITS_BY_NAME = {"q8": 8, "q4": 4, "q2": 2}
+KV_DTYPES = ("auto", *BITS_BY_NAME)
 """``--kv-bits 8``, 4 and 2; the widths that a word of 32 bits holds whole."""
 _ROTATING = frozenset(
     {
@@ -170,15 +169,23 @@ def _rotates(model: Model) -> bool:
 
 def _bits(model: Model, workload: Workload, *, tokens: int) -> int | None:
     """The quantized cache's width, once the context reaches its start; None before."""
-    bits = _BITS.get(workload.kv_dtype) or workload.flags.whole("kv_bits")
+    bits = BITS_BY_NAME.get(workload.kv_dtype) or workload.flags.whole("kv_bits")
     start = workload.flags.whole("quantized_kv_start")
     if bits is None or tokens < (QUANTIZED_START if start is None else start):
         return None
-    if bits not in _BITS.values():
+    if bits not in BITS_BY_NAME.values():
         raise UsageError(
             f"--kv-bits {bits} does not divide a word of 32 bits.", hint="Give 8, 4 or 2."
         )
-    kinds = (kind for layer in model.decoder.layers for kind in layer)
+    kinds = [kind for layer in model.decoder.layers for kind in layer]
+    latents = [kind for kind in kinds if isinstance(kind, LatentAttention)]
+    if any(kind.indexer_dim for kind in latents):
+        return None
+    if latents and not _expands(model):
+        raise UsageError(
+            "mlx-lm does not run latent attention over a quantized cache.",
+            hint="Leave --kv-bits out (mlx-lm 0.32 models/deepseek_v3.py: k_pe.swapaxes).",
+        )
     if _rotates(model) and any(isinstance(kind, SlidingWindow) for kind in kinds):
         raise UsageError(
             "mlx-lm does not quantize the rotating cache of sliding layers.",
@@ -196,22 +203,28 @@ def _token_bytes(kind: CacheKind, model: Model, *, dtype: str, bits: int | None)
             value = row_bytes(kind.v_head_dim, element=element, bits=bits)
             return kind.kv_heads * (key + value)
         case LatentAttention():
-            if model.decoder.model_type == "deepseek_v2":
-                return _expanded(kind, model) * element
-            latent = row_bytes(kind.rank, element=element, bits=bits)
-            rope = row_bytes(kind.rope_dim, element=element, bits=bits)
+            if _expands(model):
+                return _expanded(kind, model, element=element, bits=bits)
             # The indexer's cache holds its keys twice (models/deepseek_v32.py).
-            return latent + rope + 2 * row_bytes(kind.indexer_dim, element=element, bits=None)
+            return (kind.rank + kind.rope_dim + 2 * kind.indexer_dim) * element
         case _:
             return 0
 
 
-def _expanded(kind: LatentAttention, model: Model) -> int:
-    """DeepSeek-V2 caches keys and values of every head (models/deepseek_v2.py)."""
+_EXPANDED = frozenset({"deepseek_v2", "minicpm3", "youtu_llm"})
+"""models/*.py that cache keys and values of every head in place of their latent."""
+
+
+def _expands(model: Model) -> bool:
+    return (model.decoder.model_type or model.model_type) in _EXPANDED
+
+
+def _expanded(kind: LatentAttention, model: Model, *, element: int, bits: int | None) -> int:
     text = model.decoder.text
     plain = text.integer_or_none("qk_nope_head_dim") or 0
-    value = text.integer_or_none("v_head_dim") or 0
-    return kind.heads * (plain + kind.rope_dim + value)
+    key = row_bytes(plain + kind.rope_dim, element=element, bits=bits)
+    value = row_bytes(text.integer_or_none("v_head_dim") or 0, element=element, bits=bits)
+    return kind.heads * (key + value)
 
 
 def _cache(
@@ -293,6 +306,11 @@ def _notes(
         message = f"No context was given: {ctx:,} tokens are assumed."
         found.append(Note(code="default_ctx", message=message))
     limit = model.decoder.max_context
+    asked = workload.kv_dtype != "auto" or workload.flags.whole("kv_bits") is not None
+    kinds = [kind for layer in model.decoder.layers for kind in layer]
+    if asked and any(isinstance(kind, LatentAttention) and kind.indexer_dim for kind in kinds):
+        message = "mlx-lm does not quantize the cache of layers with an indexer; computed so."
+        found.append(Note(code="kv_not_quantized", message=message))
     if limit is not None and ctx > limit:
         message = (
             f"{ctx:,} tokens are more than the model's maximum of {limit:,}; computed as asked."
@@ -308,26 +326,3 @@ def _notes(
         message = "The working set can be raised: sudo sysctl iogpu.wired_limit_mb=N (macOS 15)."
         found.append(Note(code="wired_limit", message=message))
     return tuple(found)
-
-
-def generate(model: Model, workload: Workload, _group: GpuGroup, _estimate: MemoryEstimate) -> str:
-    """``mlx_lm.server --model org/name``, after a conversion where one was asked for."""
-    name, lines = model.name, []
-    quantized = workload.quantize
-    if quantized is not None and quantized.startswith("mlx-"):
-        name = f"{model.name.split('/')[-1]}-{quantized}"
-        bits, _, rest = quantized.removeprefix("mlx-").partition("bit")
-        words = ["mlx_lm.convert", "--hf-path", model.name, "--mlx-path", name, "-q"]
-        words += ["--q-bits", bits]
-        if rest.startswith("-g"):
-            words += ["--q-group-size", rest.removeprefix("-g")]
-        lines.append(shlex.join(words))
-    words = ["mlx_lm.generate", "--model", name, "--prompt", "-", "--max-tokens", "512"]
-    bits_asked = _BITS.get(workload.kv_dtype) or workload.flags.whole("kv_bits")
-    if bits_asked is not None:
-        words += ["--kv-bits", str(bits_asked)]
-        start = workload.flags.whole("quantized_kv_start")
-        if start is not None:
-            words += ["--quantized-kv-start", str(start)]
-    lines.append(shlex.join(words))
-    return "\n".join(lines)

@@ -17,10 +17,37 @@ from hfmem.memory.weights import Expansion
 from hfmem.memory.weights import weights as held_weights
 
 if TYPE_CHECKING:
+    from hfmem.memory.workload import Workload
     from hfmem.model.model import Model
     from hfmem.model.weights import WeightRun
 
 TOWERS = frozenset({"vision", "audio", "projector"})
+MODEL_TYPES = frozenset(
+    {
+        *("afm7", "afmoe", "apertus", "baichuan_m1", "bailing_hybrid", "bailing_moe"),
+        *("bailing_moe_linear", "bailing_moe_v3", "bitnet", "cohere", "cohere2", "dbrx"),
+        *("deepseek", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v41"),
+        *("deepseek_v41_text", "dots1", "ernie4_5", "ernie4_5_moe", "exaone", "exaone4"),
+        *("exaone_moe", "falcon_h1", "falcon_mamba", "gear", "gemma", "gemma2", "gemma3"),
+        *("gemma3_text", "gemma3n", "gemma4", "gemma4_text", "gemma4_unified", "glm", "glm4"),
+        *("glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt2", "gpt_bigcode", "gpt_neox"),
+        *("gpt_oss", "gptj", "granite", "granitemoe", "granitemoehybrid", "helium", "hunyuan"),
+        *("hunyuan_v1_dense", "internlm2", "internlm3", "iquestcoder", "iquestloopcoder", "jamba"),
+        *("joyai_llm_flash", "kimi_k2", "kimi_k25", "kimi_k3", "kimi_linear", "kimi_vl", "Klear"),
+        *("laguna", "lfm2", "lfm2-vl", "lfm2_moe", "lille-130m", "llama", "llama4", "llama4_text"),
+        *("llava", "longcat_flash", "longcat_flash_ngram", "mamba", "mamba2", "mellum", "mimo"),
+        *("mimo_v2_flash", "minicpm", "minicpm3", "minimax", "minimax_m2", "minimax_m3_vl"),
+        *("ministral3", "mistral", "mistral3", "mistral4", "mixtral", "muse_glimmer"),
+        *("muse_spark", "nanbeige", "nanochat", "nemotron", "nemotron-nas", "nemotron_h", "olmo"),
+        *("olmo2", "olmo3", "olmo_hybrid", "olmoe", "openelm", "phi", "phi-msft", "phi3"),
+        *("phi3small", "phimoe", "phixtral", "pixtral", "plamo", "plamo2", "plamo3", "qwen"),
+        *("qwen2", "qwen2_5_vl", "qwen2_moe", "qwen2_vl", "qwen3", "qwen3_5", "qwen3_5_moe"),
+        *("qwen3_moe", "qwen3_next", "qwen3_vl", "qwen3_vl_moe", "recurrent_gemma", "rwkv7"),
+        *("seed_oss", "smollm3", "solar_open", "spark2_5", "stablelm", "starcoder2", "step3p5"),
+        *("talkie", "telechat3", "xverse", "youtu_llm"),
+    }
+)
+"""models/*.py and utils.py: MODEL_REMAPPING."""
 _EXPANDS_FP8 = frozenset(
     {
         *("deepseek_v3", "kimi_k2", "kimi_k25", "joyai_llm_flash", "deepseek_v32", "glm_moe_dsa"),
@@ -49,11 +76,15 @@ def loading(model: Model) -> Loading:
 
     DeepSeek-V3's FP8 becomes bf16: 671 B parameters of 2 bytes.
     """
+    if model.gguf_architecture is not None:
+        return _refused("does not read GGUF files")
+    kind = model.model_type or ""
+    if model.model_type is not None and kind not in MODEL_TYPES:
+        return Loading(refusal=f"mlx-lm has no model of the type {kind!r:.60}")
     runs = [run for run in model.weights or () if run.packed and run.loaded]
     formats = {run.format or "an unknown format" for run in runs if run.role == "weight"}
     if all(one in ("MLX", "MXFP4 blocks") or one.startswith("mlx-") for one in formats):
         return Loading()
-    kind = model.model_type or ""
     if formats <= {"FP8", "FP8, fused experts"}:
         if any(run.role == "scale" and run.run.dtype in _POWER_OF_TWO for run in runs):
             return Loading()
@@ -106,7 +137,7 @@ def _loaded(model: Model, runs: tuple[WeightRun, ...], *, dtype: str) -> Term:
     return total("weights", (*found.parts, part), because=found.because)
 
 
-def bytes_in(model: Model, name: str | None) -> tuple[int, int]:
+def bytes_in(model: Model, name: str | None, _workload: Workload) -> tuple[int, int]:
     """Bytes of the weights in a scheme of MLX, as loaded and in the files. Raises UsageError.
 
     Encoders of pictures and sound are in the files only. Llama-3.1-8B in 4 bits and groups of 64:

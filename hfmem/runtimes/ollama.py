@@ -7,6 +7,7 @@ shared cache, one type for K and V, and a batch that it chooses by context and h
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from msgspec.structs import replace
@@ -25,6 +26,8 @@ KV_DTYPES = ("auto", "f16", "q8_0", "q4_0")
 FILE_TYPES = ("q8_0", "q4_k_m", "q4_k_s")
 """docs/import.mdx: what ``ollama create --quantize`` makes."""
 LARGE, MEDIUM, DEFAULT, CONSTRAINED = 2048, 1024, 512, 256
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9._-]+")
+"""types/model/name.go: isValidPart."""
 _ONE_AT_A_TIME = frozenset(
     {
         *("mllama", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe", "qwen3_next"),
@@ -114,7 +117,7 @@ def serve_and_run(
 ) -> str:
     """The server with its environment, and the model: from the Hub, or made from a folder.
 
-    ``OLLAMA_CONTEXT_LENGTH=8192 ollama serve``, then ``ollama run hf.co/org/name``.
+    ``OLLAMA_CONTEXT_LENGTH=8192 ollama serve &``, then ``ollama run hf.co/org/name``.
     """
     asked = as_llama_server(model, workload, group)
     variables = [f"OLLAMA_CONTEXT_LENGTH={asked.ctx}"]
@@ -127,8 +130,9 @@ def serve_and_run(
         attention = attention or "on"
     if attention in ("on", "off"):
         variables.append(f"OLLAMA_FLASH_ATTENTION={1 if attention == 'on' else 0}")
-    lines = [f"{' '.join(variables)} ollama serve"]
-    name = model.name.split("/")[-1].lower()
+    lines = [f"{' '.join(variables)} ollama serve &"]
+    name = _NOT_IN_NAMES.sub("-", model.name.rstrip("/").split("/")[-1].lower()).strip("-._")
+    name = name or "model"
     if model.gguf_architecture is not None:
         reached = f"hf.co/{model.name}" if model.name.count("/") == 1 else name
         lines.append(shlex.join(["ollama", "run", reached]))
@@ -136,9 +140,11 @@ def serve_and_run(
     make = ["ollama", "create", name, "-f", "Modelfile"]
     if workload.quantize is not None:
         make += ["--quantize", workload.quantize]
+    folder = model.name if model.source == "local" else f"./{name}"
+    if model.source != "local":
+        lines.append(shlex.join(["hf", "download", model.name, "--local-dir", name]))
     lines += [
-        shlex.join(["hf", "download", model.name, "--local-dir", name]),
-        f"echo {shlex.quote(f'FROM ./{name}')} > Modelfile",
+        f"echo {shlex.quote(f'FROM {folder}')} > Modelfile",
         shlex.join(make),
         shlex.join(["ollama", "run", name]),
     ]

@@ -14,6 +14,7 @@ from hfmem.dtypes import torch_name
 from hfmem.gpu import GpuGroup
 from hfmem.memory.cards import class_of
 from hfmem.memory.estimate import MemoryEstimate, Phase, Pool
+from hfmem.memory.host import while_serving
 from hfmem.memory.overhead import CUDA_CONTEXT, CUDA_LIBRARIES
 from hfmem.memory.parallel import times
 from hfmem.memory.quantize import scheme
@@ -21,14 +22,12 @@ from hfmem.memory.quantize.convert import as_converted
 from hfmem.memory.tensor_parallel import Rank, rank_weights
 from hfmem.memory.term import Term, total
 from hfmem.memory.workload import Workload
-from hfmem.model.layers import (
-    SlidingWindow,
-)
+from hfmem.model.layers import SlidingWindow, kind_name
 from hfmem.model.model import Model
 from hfmem.runtimes.sglang_pools import Cells, cells, claim
 from hfmem.runtimes.sglang_settings import Settings, settings
 from hfmem.runtimes.vllm_rank import stage_layers
-from hfmem.units import MIB
+from hfmem.units import MIB, gib
 
 VERSION = "0.5.23"
 
@@ -74,10 +73,22 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
             sum(one.token(chosen.swa_ratio) for one in known) * chosen.tp * chosen.dp
         ),
         unknown=tuple(unknown),
-        notes=_notes(model, workload, chosen, known),
+        notes=_notes(model, workload, chosen, known, carded=group is not None),
+        host=while_serving(model, offloaded=0),
         outside_bytes=outside,
         budget_bytes=budget,
+        refusal=_refusal(group),
         pool=None if budget is None or unknown else _pool(chosen, known, phases, budget=budget),
+    )
+
+
+def _refusal(group: GpuGroup | None) -> str | None:
+    """Its backends for other machines (srt/hardware_backend) set aside and fill by other rules."""
+    if group is None or group.gpu.vendor in {"nvidia", "amd", ""}:
+        return None
+    return (
+        f"What SGLang takes of {group.gpu.name} is not known here: its rules for machines without "
+        "an NVIDIA or AMD GPU are others."
     )
 
 
@@ -109,6 +120,7 @@ def _rank(
         ),
         dtype=chosen.dtype,
         model_type=model.model_type,
+        read=bool(model.loaded_files),
     )
     card = class_of(group.gpu if group else None)
     overhead = total(
@@ -183,12 +195,26 @@ def _summed(phases: tuple[Phase, ...], ranks: int) -> Phase:
 
 
 def _notes(
-    model: Model, workload: Workload, chosen: Settings, sizes: list[Cells]
+    model: Model, workload: Workload, chosen: Settings, sizes: list[Cells], *, carded: bool
 ) -> tuple[Note, ...]:
     found = []
     if workload.ctx is None:
         message = f"No context was given: {chosen.ctx:,} tokens are assumed."
         found.append(Note(code="default_ctx", message=message))
+    if not carded and not {"chunked_prefill_size", "cuda_graph_max_bs"} <= set(
+        dict(workload.flags.given)
+    ):
+        message = (
+            f"Without a card, SGLang's defaults on an H100 are taken: chunks of {chosen.chunk:,} "
+            f"tokens and {chosen.graph_batch} captured sequences, for which it sets "
+            f"{gib(_activations(chosen).bytes)} aside."
+        )
+        found.append(Note(code="assumed_card", message=message))
+    kinds = {kind_name(kind) for kinds in model.decoder.layers for kind in kinds}
+    if untold := sorted(kinds & {"compressed", "cross"}):
+        what = " and ".join(untold)
+        message = f"How SGLang keeps the {what} attention cache of this model is not known here."
+        found.append(Note(code="kv_cache_unknown", message=message))
     limit = model.decoder.max_context
     if limit is not None and chosen.ctx > limit:
         message = (

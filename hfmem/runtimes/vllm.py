@@ -17,6 +17,7 @@ from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import PARTS, MemoryEstimate, Phase, Pool
+from hfmem.memory.host import while_serving
 from hfmem.memory.parallel import times
 from hfmem.memory.quantize import as_converted, scheme
 from hfmem.memory.quantize.schemes import refusal as scheme_refusal
@@ -25,10 +26,12 @@ from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.model.parameters import routing
 from hfmem.runtimes.vllm_cache import CachePlan, plan
-from hfmem.runtimes.vllm_peak import widths
+from hfmem.runtimes.vllm_peak import encoder_notes, widths
 from hfmem.runtimes.vllm_rank import Stage, stage_of
+from hfmem.runtimes.vllm_refusals import unread_kv_dtype
 from hfmem.runtimes.vllm_settings import Settings, settings
 from hfmem.runtimes.vllm_support import support
+from hfmem.runtimes.vllm_workspaces import latent_of
 from hfmem.units import GIB, gib
 
 
@@ -38,7 +41,7 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     Raises UsageError for a layout that the group or the engine does not take.
     """
     chosen = settings(model, workload, group)
-    taken = support(model, version=workload.version, quantize=workload.quantize)
+    taken = support(model, version=workload.version, quantize=workload.quantize, gpu=chosen.gpu)
     if taken.pools:
         chosen = replace(chosen, pools=True)
     if workload.quantize is not None:
@@ -57,6 +60,8 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         for number in range(chosen.layout.pp)
     )
     worst = max(stages, key=lambda one: one.phase.memory.bytes)
+    unread = unread_kv_dtype(chosen.kv_dtype, model)
+    packed = model.quantization == "bitsandbytes" and workload.quantize is None
     layout = chosen.layout
     return MemoryEstimate(
         phases=(_summed(tuple(one.phase for one in stages), layout.tp * layout.dp),),
@@ -66,14 +71,23 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         kv_dtype=chosen.kv_dtype,
         bytes_per_token=_per_token(caches, chosen) * layout.tp,
         unknown=tuple(dict.fromkeys(unknown)),
-        notes=(*taken.notes, *_notes(model, workload, chosen, caches), *_untold(unknown, model)),
+        notes=(
+            *taken.notes,
+            *(Note(code="kv_dtype_unread", message=one) for one in (unread,) if one),
+            *_notes(model, workload, chosen, caches),
+            *encoder_notes(worst.phase.part("activations")),
+            *_untold(unknown, model),
+        ),
+        host=while_serving(
+            model, offloaded=(workload.flags.whole("cpu_offload_gb") or 0) * layout.ranks
+        ),
         outside_bytes=worst.outside,
         offloaded_bytes=worst.phase.memory.bytes - worst.outside - worst.offloadable,
         budget_bytes=None if group is None else _budget(chosen, workload, group, stages),
         pool=None if group is None or unknown else _pool(chosen, workload, group, caches, stages),
         refusal=None
         if group is None
-        else taken.refusal or _refusal(chosen, group, worst, workload),
+        else taken.refusal or unread or _refusal(chosen, group, worst, workload, packed=packed),
     )
 
 
@@ -175,8 +189,13 @@ def _pool(
     )
 
 
-def _refusal(chosen: Settings, group: GpuGroup, worst: Stage, workload: Workload) -> str | None:
-    """vLLM does not start when less than its budget is free (v1/worker/utils.py)."""
+def _refusal(
+    chosen: Settings, group: GpuGroup, worst: Stage, workload: Workload, *, packed: bool
+) -> str | None:
+    """vLLM does not start when less than its budget is free (v1/worker/utils.py).
+
+    ``packed`` says that bitsandbytes has quantized the checkpoint already.
+    """
     if group.gpu.vendor in {"apple", "google"}:
         return f"vLLM does not run on {group.gpu.name}; --runtime transformers does."
     if group.gpu.vendor == "cpu":
@@ -188,6 +207,11 @@ def _refusal(chosen: Settings, group: GpuGroup, worst: Stage, workload: Workload
         found = scheme_refusal(scheme(workload.quantize, runtime="vllm"), group.gpu)
         if found is not None:
             return found
+    if packed and chosen.layout.tp > 1:
+        return (
+            "vLLM does not divide what bitsandbytes has quantized already (vllm-project/"
+            "vllm#39583): take --pipeline-parallel-size instead of tensor parallel ranks."
+        )
     before = worst.phase.part("overhead").parts[0].bytes
     free = group.gpu.usable_bytes - group.used_bytes - before
     given = workload.flags.whole("kv_cache_memory_bytes")
@@ -219,6 +243,25 @@ def _untold(unknown: list[str], model: Model) -> tuple[Note, ...]:
     return (Note(code="kv_cache_unknown", message=message),)
 
 
+def _held_twice(model: Model, chosen: Settings) -> str | None:
+    """What tensor parallel ranks repeat of the cache; None where each holds its own part."""
+    tp, kv_heads = chosen.layout.tp, model.decoder.kv_heads
+    if tp == 1 or chosen.layout.dcp > 1:
+        return None
+    if latent_of(model) is not None:
+        return (
+            f"Each of the {tp} tensor parallel ranks keeps the whole latent of every token; "
+            f"--decode-context-parallel-size {tp} divides the tokens among them, and "
+            f"--data-parallel-size {tp} --enable-expert-parallel the sequences."
+        )
+    if kv_heads and 1 < kv_heads < tp:
+        return (
+            f"{kv_heads} KV heads on {tp} tensor parallel ranks: each is kept {tp // kv_heads} "
+            f"times, or once with --decode-context-parallel-size {tp // kv_heads}."
+        )
+    return None
+
+
 def _notes(
     model: Model, workload: Workload, chosen: Settings, caches: CachePlan
 ) -> tuple[Note, ...]:
@@ -237,12 +280,35 @@ def _notes(
             "computed as asked."
         )
         found.append(Note(code="beyond_max_context", message=message))
+    if chosen.gpu is None and not {"max_num_seqs", "max_num_batched_tokens"} <= set(
+        dict(workload.flags.given)
+    ):
+        message = (
+            f"Without a card, vLLM's defaults on an H100 are taken: {chosen.step:,} tokens a step "
+            f"and {chosen.sequences:,} sequences."
+        )
+        found.append(Note(code="assumed_card", message=message))
+    if workload.flags.choice("mamba_cache_mode") and chosen.behaviour.checkpoints_states:
+        message = (
+            "Since 0.33 --mamba-cache-mode has no effect: states are kept for reuse unless "
+            "--no-enable-prefix-caching is given."
+        )
+        found.append(Note(code="mamba_cache_mode", message=message))
+    if (shared := _held_twice(model, chosen)) is not None:
+        found.append(Note(code="replicated_cache", message=shared))
     if caches.padding_layers:
         message = (
             f"vLLM adds {caches.padding_layers} padding layers to the cache, so that all its "
             f"{len(caches.groups)} groups are equally large."
         )
         found.append(Note(code="padding_layers", message=message))
+    if caches.in_flight_share(chosen) * 2 > 1 and chosen.ctx > chosen.step:
+        message = (
+            f"{float(caches.in_flight_share(chosen)):.0%} of a request's cache is for windows and "
+            f"the tokens of steps in flight; a smaller --max-num-batched-tokens than "
+            f"{chosen.step:,} claims less."
+        )
+        found.append(Note(code="in_flight_tokens", message=message))
     if workload.batch > chosen.sequences * chosen.layout.dp:
         message = (
             f"vLLM runs at most {chosen.sequences:,} sequences at once here; raise --max-num-seqs "

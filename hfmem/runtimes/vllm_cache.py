@@ -83,6 +83,14 @@ class CachePlan(Struct, frozen=True, kw_only=True):
         """Blocks that one sequence of ``settings.ctx`` tokens claims, over all groups."""
         return sum(_blocks(one, settings) for one in self.groups)
 
+    def in_flight_share(self, settings: Settings) -> Fraction:
+        """Of these blocks, what windows and chunks claim: for the tokens of steps in flight."""
+        moving = [one for one in self.groups if one.kind in {"sliding", "chunked"}]
+        every = self.request_blocks(settings)
+        return (
+            Fraction(sum(_blocks(one, settings) for one in moving), every) if every else Fraction(0)
+        )
+
 
 def _blocks(group: CacheGroup, settings: Settings) -> int:
     """vLLM 0.33 v1/kv_cache_interface.py: max_memory_usage_bytes of each spec."""
@@ -101,7 +109,7 @@ def _blocks(group: CacheGroup, settings: Settings) -> int:
         case "cross":
             return -(-settings.step // block)
         case "state":
-            return 2 if settings.aligned_state and group.span else 1
+            return 2 + settings.checkpoints if settings.aligned_state and group.span else 1
         case _:
             assert_never(group.kind)
 

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from hfmem.checkpoint.snapshot import Note
 from hfmem.dtypes import width
 from hfmem.memory.overhead import CUDA_CONTEXT, GpuClass
 from hfmem.memory.term import Term, total
-from hfmem.model.layers import LatentAttention
 from hfmem.model.model import Model
 from hfmem.model.parameters import Routing
 from hfmem.runtimes.vllm_settings import Settings
-from hfmem.runtimes.vllm_versions import OUTSIDE_ALONE, OUTSIDE_TOGETHER
-from hfmem.units import GIB, MIB
+from hfmem.runtimes.vllm_versions import MEASURED, OUTSIDE_ALONE, OUTSIDE_TOGETHER
+from hfmem.runtimes.vllm_workspaces import (
+    attention_workspace,
+    expanded_latent,
+    expert_workspaces,
+    plain,
+)
+from hfmem.units import GIB, MIB, gib
+
+if TYPE_CHECKING:
+    from hfmem.model.media import Media
+    from hfmem.runtimes.vllm_encoder import EncoderRun
 
 PEAK_FLOOR = 61 * MIB
 """0.06 GiB that every measured peak has beyond the tensors below (llm-d-planner#205)."""
 _FUSED = "_proj_blocks"
 """Ends the names of gpt-oss's packed experts."""
-LATENT_ROWS = 64 * 1024
-"""Rows of the prefill workspace of MLA (0.33 mla_attention.py: chunked prefill workspace)."""
 
 
 class Widths(Struct, frozen=True, kw_only=True):
@@ -56,7 +65,9 @@ def widths(model: Model, routing: Routing | None) -> Widths | None:
     )
 
 
-def activations(model: Model, size: Widths, settings: Settings, *, last: bool) -> Term:
+def activations(
+    model: Model, size: Widths, settings: Settings, *, last: bool, items: tuple[Media, ...] = ()
+) -> Term:
     """The peak of the profile: a full step through the widest layer, or the sampler's warm-up.
 
     vLLM 0.33 v1/worker/gpu/model_runner.py: profile_run, _dummy_sampler_run. The sampler sorts
@@ -81,15 +92,26 @@ def activations(model: Model, size: Widths, settings: Settings, *, last: bool) -
         bytes=int(each * sampled * size.vocabulary) + 2 * step * size.hidden,
         basis="measured",
         because=f"{float(each):g} bytes × {sampled:,} sequences × {size.vocabulary:,} entries of "
-        f"the vocabulary, and 2 × {tokens:,} × {size.hidden:,} hidden states "
-        f"({settings.behaviour.source})",
+        f"the vocabulary, and 2 × {tokens:,} × {size.hidden:,} hidden states ({MEASURED})",
     )
-    samples = last and not settings.pools
-    largest = max(layer, sampler, key=lambda term: term.bytes) if samples else layer
-    parts = [largest, *_workspaces(model, size, settings)]
+    expanded = plain(
+        "expanded latents",
+        expanded_latent(model, settings) + 2 * step * size.hidden,
+        f"keys and values of the latent workspace, and 2 × {tokens:,} × {size.hidden:,} hidden "
+        "states (0.33 mla_attention.py: forward_impl)",
+    )
+    instants = [layer, expanded, sampler] if last and not settings.pools else [layer, expanded]
+    largest = max(instants, key=lambda term: term.bytes)
+    encoder = encoder_of(model, settings, size, items=items)
+    outputs = () if encoder is None else (encoder.outputs,)
+    parts = [largest, *_workspaces(model, size, settings), *outputs]
     if not last:
-        parts.append(_plain("handed on", 2 * step * size.hidden, "hidden states and residual"))
-    parts.append(_plain("rest", PEAK_FLOOR, "beyond what is counted, in all runs on an H100"))
+        parts.append(plain("handed on", 2 * step * size.hidden, "hidden states and residual"))
+    rest = plain("rest", PEAK_FLOOR, "beyond what is counted, in all runs on an H100")
+    parts.append(rest)
+    if encoder is not None and encoder.peak.bytes + rest.bytes > sum(one.bytes for one in parts):
+        because = "peak of the profile's encoder run, before the decoder's"
+        return total("activations", (encoder.peak, rest), because=because)
     found = total("activations", parts, because="peak of the profile run with dummy tokens")
     return Term(
         name="activations",
@@ -103,59 +125,63 @@ def activations(model: Model, size: Widths, settings: Settings, *, last: bool) -
 
 
 def _workspaces(model: Model, size: Widths, settings: Settings) -> list[Term]:
-    element, tokens, layout = width(settings.dtype), settings.step, settings.layout
-    found = []
+    found: list[Term] = []
     # Triton's fused kernels for MXFP4 gather and scatter inside (fused_moe/experts/
     # gpt_oss_triton_kernels_moe.py): three runs of gpt-oss show no such workspace.
     fused = any(
         run.component == "experts" and _FUSED in run.run.name for run in model.weights or ()
     )
     if size.chosen and not fused:
-        divided = 1 if layout.dealt else layout.experts
-        expert = -(-size.expert // divided)
-        # Replicas gather all their tokens before the experts (config/parallel.py:
-        # all2all_backend, prepare_finalize/naive_dp_ep.py).
-        rows = tokens * layout.dp * size.chosen
-        if layout.dp > 1:
-            gathered = tokens * layout.dp * size.hidden * element
-            because = f"{tokens:,} tokens of each of {layout.dp} replicas × {size.hidden:,}"
-            found.append(_plain("gathered tokens", gathered, because))
-        space = rows * (max(2 * expert, size.hidden) + max(expert, size.hidden)) * element
-        found.append(
-            _plain(
-                "expert workspaces",
-                space,
-                f"{rows:,} routed rows × (max(2 × {expert:,}, {size.hidden:,}) + max({expert:,}, "
-                f"{size.hidden:,})) × {element} bytes (0.33 fused_moe/modular_kernel.py)",
-            )
+        found.extend(
+            expert_workspaces(settings, hidden=size.hidden, expert=size.expert, chosen=size.chosen)
         )
-    latent = next(
-        (
-            kind
-            for kinds in model.decoder.layers
-            for kind in kinds
-            if isinstance(kind, LatentAttention)
-        ),
-        None,
-    )
-    if latent is not None:
-        rows = min(LATENT_ROWS, max(8 * settings.ctx, 4 * settings.sequences * settings.block))
-        space = rows * (latent.rank + latent.rope_dim) * element
-        found.append(_plain("latent workspace", space, f"{rows:,} rows of the latent"))
-    if any(run.component in {"vision", "audio"} for run in model.weights or ()):
-        found.append(
-            _plain(
-                "encoder outputs",
-                tokens * size.hidden * element,
-                f"{tokens:,} × {size.hidden:,} × {element} bytes: the encoder's cache "
-                "(0.33 config/scheduler.py: encoder_cache_size)",
-            )
-        )
+    attention = attention_workspace(model, settings)
+    if attention is not None:
+        found.append(attention)
     return found
 
 
-def _plain(name: str, size: int, because: str) -> Term:
-    return Term(name=name, bytes=size, basis="derived", because=because)
+def encoder_of(
+    model: Model, settings: Settings, size: Widths, *, items: tuple[Media, ...]
+) -> EncoderRun | None:
+    """The profile's encoder run; None for a model without an encoder.
+
+    Where the largest input or the encoder is not described, its outputs alone: as many tokens as
+    a step has (0.33 config/scheduler.py: encoder_cache_size).
+    """
+    if not any(run.component in {"vision", "audio"} for run in model.weights or ()):
+        return None
+    from hfmem.runtimes.vllm_encoder import EncoderRun, encoder_run
+
+    found = encoder_run(items, settings, hidden=size.hidden)
+    if found is not None:
+        return found
+    element, tokens = width(settings.dtype), settings.step
+    outputs = plain(
+        "encoder outputs",
+        tokens * size.hidden * element,
+        f"{tokens:,} × {size.hidden:,} × {element} bytes: the encoder's cache",
+    )
+    return EncoderRun(peak=outputs, outputs=outputs)
+
+
+def encoder_notes(peak: Term) -> tuple[Note, ...]:
+    """What the reader must know of the profile's encoder run."""
+    parts = {part.name: part for part in peak.parts}
+    if (run := parts.get("encoder")) is not None:
+        message = (
+            f"vLLM profiles the encoder with its largest input, {gib(run.bytes)}: smaller pictures "
+            "(--mm-processor-kwargs) or fewer kinds (--limit-mm-per-prompt) take less."
+        )
+        return (Note(code="encoder_profile", message=message),)
+    kept = parts.get("encoder outputs")
+    if kept is None or "largest input" in kept.because:
+        return ()
+    message = (
+        "vLLM profiles the encoder with its largest input; what that takes of this model is not "
+        "known, and not in the total."
+    )
+    return (Note(code="encoder_profile_unknown", message=message),)
 
 
 def capture_sizes(settings: Settings) -> int:
@@ -169,25 +195,29 @@ def capture_sizes(settings: Settings) -> int:
     return len(small) + len(range(8, min(most, 255) + 1, 8)) + len(range(256, most + 1, 16))
 
 
-def graphs(weights_bytes: int, size: Widths, settings: Settings) -> Term:
-    """CUDA graphs: 0.5 GiB and what the rank's weights add, for 51 sizes.
+def graphs(layers: int, size: Widths, settings: Settings) -> Term:
+    """CUDA graphs of 51 sizes: 0.0187 GiB a layer of the rank, and what the widest layer adds.
 
-    Fitted to runs on an H100 (0.67 to 1.84 GiB, llm-d-planner#205).
+    Fitted to half of the models of 0.18 and 0.19 on an H100 (0.64 to 1.85 GiB,
+    llm-d-planner#205): median error 5.5 %, 7.4 % on the other half, at worst 26 %. Llama-3.1-8B:
+    0.12 + 32 × 0.0187 + 0.145 × 14,336 / 16,384 are 0.85 of the measured 0.91 GiB. Experts added
+    0.1 to 1.3 GiB in five models; half a GiB is taken, with that range.
     """
     if settings.eager:
         return Term(name="graphs", bytes=0, basis="exact", because="--enforce-eager: none")
-    heavy = min(Fraction(2), Fraction(weights_bytes, 15 * GIB))
-    share = Fraction(capture_sizes(settings), 51)
-    base = Fraction(1, 2) + Fraction(2, 5) * heavy + (Fraction(1, 2) if size.chosen else 0)
-    found = int(base * share * GIB)
+    wide = Fraction(-(-size.feed_forward // settings.layout.tp), 16384)
+    base = Fraction("0.12") + Fraction("0.0187") * layers + Fraction("0.145") * wide
+    base += Fraction("0.5") if size.chosen else 0
+    found = int(base * Fraction(capture_sizes(settings), 51) * GIB)
     return Term(
         name="graphs",
         bytes=found,
         basis="measured",
-        because=f"{capture_sizes(settings)} captured sizes; 0.67 to 1.84 GiB for 51 on an H100 "
-        "(llm-d-planner#205)",
-        low=found * 6 // 10,
-        high=found * 17 // 10,
+        because=f"{capture_sizes(settings)} captured sizes of {layers} layers: 0.12 + {layers} × "
+        f"0.0187 + 0.145 × {float(wide):.2f}{' + 0.5' if size.chosen else ''} GiB for 51 "
+        f"({MEASURED})",
+        low=found * (65 if size.chosen else 78) // 100,
+        high=found * (180 if size.chosen else 115) // 100,
     )
 
 
@@ -204,7 +234,7 @@ def libraries(settings: Settings, gpu_class: GpuClass) -> Term:
         name="libraries",
         bytes=size,
         basis="measured",
-        because=f"{what}, outside of PyTorch's allocator ({settings.behaviour.source})",
+        because=f"{what}, outside of PyTorch's allocator ({MEASURED})",
         low=size * (9 if gpu_class == "datacenter" else 2) // 10,
         high=size * (11 if gpu_class == "datacenter" else 15) // 10,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from msgspec import Struct
 
 from hfmem.dtypes import width
@@ -11,11 +13,13 @@ from hfmem.memory.estimate import Phase
 from hfmem.memory.tensor_parallel import Rank, rank_weights
 from hfmem.memory.term import Term, total
 from hfmem.memory.workload import Workload
+from hfmem.model.config import MAX_LAYERS
 from hfmem.model.model import Model
 from hfmem.runtimes.vllm_cache import CachePlan
 from hfmem.runtimes.vllm_peak import Widths, activations, graphs, libraries, outside
 from hfmem.runtimes.vllm_rope import rope_caches
 from hfmem.runtimes.vllm_settings import Settings
+from hfmem.runtimes.vllm_workspaces import latent_of
 
 
 class Stage(Struct, frozen=True, kw_only=True):
@@ -32,8 +36,11 @@ class Stage(Struct, frozen=True, kw_only=True):
 def stage_layers(layers: int, number: int, stages: int) -> range:
     """Layers of a pipeline stage: what is left over goes to the stages before the last.
 
-    distributed/utils.py: get_pp_indices. 61 layers in 2 stages: 31 and 30.
+    distributed/utils.py: get_pp_indices. 61 layers in 2 stages: 31 and 30. Of a model whose number
+    of layers nothing tells, the first stage holds whatever there is.
     """
+    if not layers:
+        return range(0 if number else MAX_LAYERS)
     each, rest = divmod(layers, stages)
     sizes = [each] * stages
     for back in range(2, rest + 2):
@@ -57,18 +64,19 @@ def stage_of(
     layers = stage_layers(len(model.decoder.layers), number, layout.pp)
     last = number == layout.pp - 1
     weights = _weights(model, chosen, layers, first=number == 0, last=last)
-    offload = min(workload.flags.whole("cpu_offload_gb") or 0, weights.bytes)
+    layered = sum(part.bytes for part in weights.parts if part.name in _LAYERED)
+    offload = min(workload.flags.whole("cpu_offload_gb") or 0, layered)
     if offload:
         weights = _offloaded(weights, offload)
     peak = (
         Term(name="activations", bytes=0, basis="assumed", because="unknown: no sizes are told")
         if size is None
-        else activations(model, size, chosen, last=last)
+        else activations(model, size, chosen, last=last, items=workload.largest)
     )
     gpu_class = class_of(group.gpu if group else None)
     before = outside(chosen, gpu_class)
     inside = [libraries(chosen, gpu_class)]
-    captured = graphs(weights.bytes, size, chosen) if size is not None else None
+    captured = graphs(len(layers), size, chosen) if size is not None else None
     if captured is not None:
         inside.append(captured)
     block_bytes = caches.bytes_per_block(layers)
@@ -86,7 +94,7 @@ def stage_of(
         phase=Phase(name="decode", memory=memory),
         outside=out,
         fixed=memory.bytes - cache.bytes - out,
-        offloadable=weights.bytes * 95 // 100,
+        offloadable=layered - offload,
         block_bytes=block_bytes,
     )
 
@@ -110,13 +118,59 @@ def _weights(model: Model, chosen: Settings, layers: range, *, first: bool, last
         ),
         dtype=chosen.dtype,
         model_type=model.model_type,
+        read=bool(model.loaded_files),
     )
-    tables = rope_caches(model, element=width(chosen.dtype)) if model.weights else ()
-    return total("weights", (*held.parts, *tables), because=held.because)
+    beside: tuple[Term, ...] = ()
+    if model.weights:
+        beside = (
+            *rope_caches(model, element=width(chosen.dtype)),
+            *_absorbed(model, chosen, layers),
+        )
+    return total("weights", (*held.parts, *beside), because=held.because)
+
+
+def _absorbed(model: Model, chosen: Settings, layers: range) -> tuple[Term, ...]:
+    """A quantized ``kv_b_proj`` once more in 16 bits, for decoding in the latent.
+
+    vLLM 0.33 mla_attention.py: process_weights_after_loading; of weights in 16 bits it takes views.
+    DeepSeek-V3 on 8 ranks: 61 layers × 512 × 16 heads × 256 × 2 bytes, 0.24 GiB.
+    """
+    rows = [
+        run.run.restricted(layers)
+        for run in model.weights or ()
+        if run.loaded and _ABSORBED.search(run.run.name) and (run.packed or run.run.dtype in FP8)
+    ]
+    kind = latent_of(model)
+    wide = sum(
+        model.decoder.text.integer_or_none(key) or 0 for key in ("qk_nope_head_dim", "v_head_dim")
+    )
+    count = sum(run.count for run in rows if run is not None)
+    if kind is None or not count or not wide:
+        return ()
+    heads = -(-kind.heads // chosen.layout.tp)
+    each = kind.rank * heads * wide * width(chosen.dtype)
+    return (
+        Term(
+            name="absorbed projections",
+            bytes=count * each,
+            basis="derived",
+            because=f"{count} layers × {kind.rank} × {heads} heads × {wide} × "
+            f"{width(chosen.dtype)} bytes: kv_b_proj dequantized (vLLM 0.33 mla_attention.py)",
+        ),
+    )
+
+
+_ABSORBED = re.compile(r"\.kv_b_proj\.weight(?:_packed)?$")
+FP8 = frozenset({"F8_E4M3", "F8_E5M2"})
 
 
 _WHOLE_TOWERS = frozenset({"pixtral", "mistral3", "kimi_vl", "kimi_k25"})
 """Vision towers of plain or replicated linear layers (models/pixtral.py, models/moonvit.py)."""
+
+
+_LAYERED = frozenset({"language", "experts"})
+"""Of the weights, what the offloader takes: decoder layers, neither embeddings nor encoders
+(model_executor/offloader/uva.py: wrap_modules, models/utils.py: make_layers)."""
 
 
 def _tiles(chosen: Settings) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from hfmem.gpu import Gpu, GpuGroup
 from hfmem.memory.workload import DEFAULT_CTX, Workload
 from hfmem.model.layers import CompressedAttention, LatentAttention
 from hfmem.model.model import Model
+from hfmem.runtimes.vllm_refusals import refuse_kv_dtype, refuse_layout
 from hfmem.runtimes.vllm_versions import Behaviour, behaviour
 from hfmem.units import GIB
 
@@ -79,6 +80,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     eager: bool
     aligned_state: bool
     """--mamba-cache-mode align: a state of the last block boundary beside the running one."""
+    checkpoints: int = 0
+    """States of a sequence beside these two, which a prefill leaves on the way."""
     pools: bool = False
     """A pooling model, whose profile samples no token."""
 
@@ -115,7 +118,10 @@ def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settin
         block=_block(model, flags.whole("block_size"), kv_dtype=cache_type, gpu=gpu),
         utilization=flags.share("gpu_memory_utilization") or row.utilization,
         eager=flags.switch("enforce_eager"),
-        aligned_state=cached and flags.choice("mamba_cache_mode") != "none",
+        # Since 0.33 the mode follows prefix caching (models/config.py: MambaModelConfig).
+        aligned_state=cached
+        and (row.checkpoints_states or flags.choice("mamba_cache_mode") != "none"),
+        checkpoints=checkpoints(model, gpu) if cached and row.checkpoints_states else 0,
     )
 
 
@@ -145,6 +151,24 @@ def _block(model: Model, asked: int | None, *, kv_dtype: str, gpu: Gpu | None) -
             hint=f"Give --block-size a multiple of {least}, or leave it out.",
         )
     return block
+
+
+_MAMBA_2 = frozenset({"nemotron_h", "zamba2", "granitemoehybrid", "falcon_h1"})
+_DELTA = frozenset({"qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"})
+
+
+def checkpoints(model: Model, gpu: Gpu | None) -> int:
+    """State blocks that a prefill leaves inside of a step, for reuse of prefixes: 1 or 0.
+
+    vLLM 0.33 v1/kv_cache_interface.py: MambaSpec, layers/mamba/mamba_mixer2.py: get_kv_cache_spec;
+    Qwen's delta net only with FlashInfer's kernels, on compute capability 9, 10 and 12
+    (gdn/qwen_gdn_linear_attn.py), and Kimi-K3 with FlashKDA there. Without a card: an H100's.
+    """
+    kind = model.decoder.model_type or ""
+    capability = gpu.compute_capability if gpu is not None else "9.0"
+    fast = capability.startswith(("9.", "10.", "12."))
+    delta = kind in _DELTA or (model.model_type or "").startswith("kimi_k3")
+    return int(kind in _MAMBA_2 or (fast and delta))
 
 
 def _v0_defaults(ctx: int) -> tuple[int, int]:
@@ -202,6 +226,7 @@ def kv_dtype(model: Model, asked: str, *, dtype: str, gpu: Gpu | None = None) ->
             asked = "fp8_e4m3"
     if sparse and not blackwell and asked in {"fp8", "fp8_e4m3"}:
         return "fp8_ds_mla"
+    refuse_kv_dtype(asked, kinds, gpu=gpu)
     return asked
 
 
@@ -222,7 +247,7 @@ def layout(model: Model, workload: Workload, group: GpuGroup | None) -> Layout:
     """The parallel layout: as given, else every layer divided over the group's GPUs.
 
     Raises UsageError where tp × pp × dp is not the group's count, and for what vLLM refuses
-    (0.33 config/model.py: verify_with_parallel_config, model_executor/layers/linear.py).
+    (``vllm_refusals``).
     """
     flags = workload.flags
     given = [flags.whole(name) for name in ("tp", "pp", "dp")]
@@ -251,53 +276,5 @@ def layout(model: Model, workload: Workload, group: GpuGroup | None) -> Layout:
         dealt=flags.switch("enable_expert_parallel") or (ep or 1) > 1,
         dcp=flags.whole("dcp") or 1,
     )
-    _refuse(model, found)
+    refuse_layout(model, found)
     return found
-
-
-def _refuse(model: Model, layout: Layout) -> None:
-    decoder, tp = model.decoder, layout.tp
-    heads, kv_heads = decoder.attention_heads, decoder.kv_heads
-    if heads and heads % tp:
-        raise UsageError(
-            f"{heads} attention heads cannot be divided by a tensor parallel size of {tp}.",
-            hint=f"Choose --tp from: {_divisors(heads)}; or use --pp.",
-        )
-    latent = any(isinstance(kind, LatentAttention) for kinds in decoder.layers for kind in kinds)
-    if kv_heads and not latent and kv_heads % tp and tp % kv_heads:
-        raise UsageError(
-            f"{kv_heads} KV heads can neither be divided by a tensor parallel size of {tp} nor "
-            "repeated for it.",
-            hint=f"Choose --tp from: {_divisors(kv_heads)}, or a multiple of {kv_heads}.",
-        )
-    slices = 1 if layout.dealt else layout.experts
-    for key, share in (("intermediate_size", tp), ("moe_intermediate_size", slices)):
-        size = decoder.text.integer_or_none(key)
-        if size and size % share:
-            raise UsageError(
-                f"{key} {size:,} cannot be divided among {share} GPUs.",
-                hint="Use a smaller --tp, --pp, or --enable-expert-parallel for experts.",
-            )
-    if layout.pp > max(1, len(decoder.layers)):
-        raise UsageError(
-            f"{len(decoder.layers)} layers cannot be dealt out to {layout.pp} stages.",
-            hint=f"Give --pp {len(decoder.layers)} or less.",
-        )
-    if layout.dcp > 1:
-        copies = tp if latent or not kv_heads else tp // kv_heads
-        if tp % layout.dcp:
-            raise UsageError(
-                f"A decode context parallel size of {layout.dcp} does not divide a tensor parallel "
-                f"size of {tp}.",
-                hint=f"Choose --decode-context-parallel-size from: {_divisors(tp)}.",
-            )
-        if layout.dcp > max(1, copies):
-            raise UsageError(
-                f"A decode context parallel size of {layout.dcp} needs KV heads that are held "
-                f"{layout.dcp} times; with --tp {tp} each is held {max(1, copies)} times.",
-                hint="Raise --tp, or leave --decode-context-parallel-size out.",
-            )
-
-
-def _divisors(number: int) -> str:
-    return ", ".join(str(one) for one in range(1, number + 1) if number % one == 0)

@@ -15,6 +15,7 @@ from importlib.resources import files
 from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note
+from hfmem.gpu import Gpu
 from hfmem.model.layers import CrossAttention
 from hfmem.model.model import Model
 from hfmem.runtimes.vllm_versions import NEWEST, numbers
@@ -28,11 +29,24 @@ bitsandbytes out of 0.28; 0.33 has no GGUF either (#39583)."""
 _NAMED_OTHERWISE = {
     "auto-round": "inc",
     "compressed_tensors": "compressed-tensors",
-    **dict.fromkeys(("nvfp4", "mixed_precision", "w4a16_awq", "fp8_pb_wo"), "modelopt"),
-    "fp8_per_channel_per_token": "modelopt",
+    "nvfp4": "modelopt_fp4",
+    "mixed_precision": "modelopt_mixed",
+    **dict.fromkeys(("fp8_pb_wo", "fp8_per_channel_per_token"), "modelopt"),
 }
 """What checkpoints call a method of the registry (inc.py: override_quantization_method,
 model_arch_config_convertor.py: _normalize_quantization_config)."""
+_CAPABILITY = {
+    **dict.fromkeys(("gptq", "auto_gptq", "gptq_marlin", "inc"), (6, 0)),
+    **dict.fromkeys(("compressed-tensors", "quark", "moe_wna16"), (7, 0)),
+    **dict.fromkeys(("awq", "auto_awq", "awq_marlin", "fp8", "modelopt_fp4"), (7, 5)),
+    **dict.fromkeys(("modelopt_mixed", "humming", "torchao", "online"), (7, 5)),
+    **dict.fromkeys(("mxfp4", "gpt_oss_mxfp4", "mxfp8", "modelopt", "modelopt_mxfp8"), (8, 0)),
+    **dict.fromkeys(("experts_int8", "fbgemm_fp8"), (8, 0)),
+    "fp_quant": (10, 0),
+}
+"""Least CUDA compute capability of a checkpoint's method (get_min_capability of each)."""
+_IN_FLIGHT = frozenset({"fp8", "nf4"})
+"""Schemes that vLLM makes of weights as it loads them; the others are other checkpoints."""
 _POOLED = ("ForSequenceClassification", "ForTokenClassification", "ForRewardModel", "RewardModel")
 _POOLED_BASE = "Model"
 
@@ -65,14 +79,19 @@ def _table() -> _Table:
     return _Table(**{**found, **{name: frozenset(found[name]) for name in names}})
 
 
-def support(model: Model, *, version: str | None, quantize: str | None) -> Support:
+def support(
+    model: Model, *, version: str | None, quantize: str | None, gpu: Gpu | None = None
+) -> Support:
     """What vLLM says of a model before it loads it; ``quantize`` is a scheme that is asked for.
 
     A repository of MLX is refused (its quantization_config names no method), and so is T5 (encoder-
     decoder classes went with V0); BertModel runs as a pooling model.
     """
-    one, other = _of_class(model, version), _of_weights(model, version=version, quantize=quantize)
-    refusal = one.refusal or other.refusal
+    method = (model.quantization or "").lower() if model.gguf_architecture is None else "gguf"
+    if quantize is not None and (not method or quantize not in _IN_FLIGHT):
+        method = "bitsandbytes" if quantize in {"nf4", "nf4-dq"} else ""  # another checkpoint
+    one, other = _of_class(model, version), _of_method(method, version)
+    refusal = one.refusal or other.refusal or _of_card(method, gpu)
     notes = (*one.notes, *other.notes)
     if refusal is not None:
         notes = (Note(code="unsupported_by_runtime", message=refusal), *notes)
@@ -119,13 +138,8 @@ def _converted(name: str, table: _Table) -> bool:
     return False
 
 
-def _of_weights(model: Model, *, version: str | None, quantize: str | None) -> Support:
+def _of_method(method: str, version: str | None) -> Support:
     table = _table()
-    method = (model.quantization or "").lower()
-    if model.gguf_architecture is not None:
-        method = "gguf"
-    if quantize in {"nf4", "nf4-dq"}:
-        method = "bitsandbytes"
     method = _NAMED_OTHERWISE.get(method, method)
     if method in PLUGINS:
         since, package = PLUGINS[method]
@@ -145,6 +159,19 @@ def _of_weights(model: Model, *, version: str | None, quantize: str | None) -> S
         )
     return Support(
         refusal=f"vLLM {table.version} does not load weights quantized with {method[:40]}."
+    )
+
+
+def _of_card(method: str, gpu: Gpu | None) -> str | None:
+    """Why a card does not run a checkpoint's method (config/vllm.py: _get_quantization_config)."""
+    needed = _CAPABILITY.get(_NAMED_OTHERWISE.get(method, method))
+    if gpu is None or gpu.vendor != "nvidia" or needed is None or not gpu.compute_capability:
+        return None
+    if numbers(gpu.compute_capability) >= needed:
+        return None
+    return (
+        f"vLLM needs compute capability {needed[0]}.{needed[1]} for {method}; {gpu.name} has "
+        f"{gpu.compute_capability}."
     )
 
 

@@ -31,6 +31,9 @@ class Behaviour(Struct, frozen=True, kw_only=True):
     """Whether chunked prefill and the defaults of large cards hold (V1, the default since 0.9)."""
     reserves_null_block: bool
     """Whether the start-up check leaves out the block that the pool never hands out."""
+    checkpoints_states: bool
+    """Whether a prefill leaves a recurrent state for reuse inside of a step, and the cache mode of
+    such states follows prefix caching."""
     packs_pages: bool
     """Whether pages of several sizes lie side by side in a block, without padding."""
     source: str
@@ -42,7 +45,7 @@ def _gib(value: str) -> int:
 
 # Where a figure is measured, the source is the planner's table of runs on an H100
 # (llm-d-incubation/llm-d-planner#205 and its docs/empirical-vllm-memory-results.md).
-_MEASURED = "llm-d-planner#205, runs on an H100"
+MEASURED = "llm-d-planner#205, runs on an H100"
 VERSIONS: tuple[Behaviour, ...] = (
     Behaviour(
         since=(0, 6),
@@ -54,8 +57,9 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=0,
         one_engine=False,
         reserves_null_block=False,
+        checkpoints_states=False,
         packs_pages=False,
-        source=f"{_MEASURED}: sampler 37.4 bytes up to 0.16; V0 engine: 256 sequences, and a "
+        source=f"{MEASURED}: sampler 37.4 bytes up to 0.16; V0 engine: 256 sequences, and a "
         "step of the whole context (0.8 engine/arg_utils.py)",
     ),
     Behaviour(
@@ -68,8 +72,9 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=0,
         one_engine=True,
         reserves_null_block=False,
+        checkpoints_states=False,
         packs_pages=False,
-        source=f"{_MEASURED}: sampler 37.4 bytes, 0.13 and 0.55 GiB of libraries up to 0.16",
+        source=f"{MEASURED}: sampler 37.4 bytes, 0.13 and 0.55 GiB of libraries up to 0.16",
     ),
     Behaviour(
         since=(0, 17),
@@ -81,8 +86,9 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=0,
         one_engine=True,
         reserves_null_block=False,
+        checkpoints_states=False,
         packs_pages=False,
-        source=f"{_MEASURED}: Qwen3-14B activations 5.64 GiB in 0.16, 2.23 in 0.17",
+        source=f"{MEASURED}: Qwen3-14B activations 5.64 GiB in 0.16, 2.23 in 0.17",
     ),
     Behaviour(
         since=(0, 18),
@@ -94,8 +100,9 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=0,
         one_engine=True,
         reserves_null_block=False,
+        checkpoints_states=False,
         packs_pages=False,
-        source=f"{_MEASURED}: Qwen3-14B outside of torch 0.13 GiB in 0.17, 0.25 in 0.18",
+        source=f"{MEASURED}: Qwen3-14B outside of torch 0.13 GiB in 0.17, 0.25 in 0.18",
     ),
     Behaviour(
         since=(0, 21),
@@ -107,6 +114,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=1,
         one_engine=True,
         reserves_null_block=False,
+        checkpoints_states=False,
         packs_pages=False,
         source="vLLM 0.33 gpu_worker.py: CUDA graph memory profiling is the default "
         "since 0.21; a window "
@@ -122,6 +130,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=1,
         one_engine=True,
         reserves_null_block=False,
+        checkpoints_states=False,
         packs_pages=False,
         source="vllm-project/vllm#47728: blocks behind a window are freed once their step is done; "
         "0.26 renamed the admission bound to max_in_flight_tokens (tenstorrent/tt-xla#5908)",
@@ -136,6 +145,7 @@ VERSIONS: tuple[Behaviour, ...] = (
         window_block=1,
         one_engine=True,
         reserves_null_block=True,
+        checkpoints_states=True,
         packs_pages=True,
         source="vLLM 0.33 config/cache.py, config/vllm.py: max_in_flight_tokens, "
         "v1/core/kv_cache_planning.py: get_kv_cache_configs",

@@ -22,7 +22,13 @@ from hfmem.model.forward_shapes import Experts
 from hfmem.model.layers import LatentAttention
 from hfmem.model.model import Model
 from hfmem.runtimes.llama_cpp import estimate
-from hfmem.runtimes.llama_cpp_graph import DeviceGraph, LayerWork, MicroBatch, compute_buffer
+from hfmem.runtimes.llama_cpp_graph import (
+    DeviceGraph,
+    LayerWork,
+    MicroBatch,
+    compute_buffer,
+    host_buffer,
+)
 from hfmem.runtimes.llama_cpp_shapes import GraphFacts, graph_facts
 from hfmem.units import MIB
 from tests.accuracy.models import model_of
@@ -52,6 +58,8 @@ _CONFIGS: dict[str, dict[str, object]] = {
         "norm_topk_prob": True,
         "vocab_size": 151936,
     },
+    # Its sizes are the defaults of its class.
+    "zai-org/GLM-4.7-Flash": {"model_type": "glm4_moe_lite"},
     "THUDM/GLM-Z1-32B-0414": {
         "model_type": "glm4",
         "hidden_size": 6144,
@@ -71,7 +79,7 @@ class Figure(Struct, frozen=True, kw_only=True):
     id: str
     engine: str
     quantity: str
-    """``kv``, or ``compute`` for the buffer of the device that holds the head."""
+    """``kv``, ``compute`` for the buffer of the device that holds the head, or ``host``."""
     measured: float
     ours: float
 
@@ -118,7 +126,7 @@ EXACT, FAR = 0.0005, 0.03
 
 def figures(row: Row, data: Path) -> Iterator[Figure]:
     """What can be compared of a row; nothing where its model's configuration is not at hand."""
-    model = _model(row["model"], data)
+    model = model_of_row(row["model"], data)
     if model is None:
         return
     ours = kv_bytes(model, row)
@@ -131,6 +139,15 @@ def figures(row: Row, data: Path) -> Iterator[Figure]:
             ours=ours,
         )
     buffers = row["measured"].get("compute_buffer_mib") or {}
+    prepared = host_bytes(model, row)
+    if prepared is not None and set(buffers) == {"CUDA0", "CUDA_Host"}:
+        yield Figure(
+            id=row["id"],
+            engine=row["engine"],
+            quantity="host",
+            measured=buffers["CUDA_Host"] * MIB,
+            ours=prepared,
+        )
     planned = compute_bytes(model, row)
     single = [size for name, size in buffers.items() if name == "CPU" or name.startswith("CUDA")]
     if planned is not None and len(single) - ("CUDA_Host" in buffers) == 1:
@@ -144,7 +161,8 @@ def figures(row: Row, data: Path) -> Iterator[Figure]:
         )
 
 
-def _model(name: str, data: Path) -> Model | None:
+def model_of_row(name: str, data: Path) -> Model | None:
+    """The model of a row; None where its configuration is not at hand."""
     config = _CONFIGS.get(name)
     if config is None:
         return model_of(_SAME_SHAPES.get(name, name), data)[0]
@@ -204,6 +222,29 @@ def compute_bytes(model: Model, row: Row) -> int | None:
         float_mask=True,
     )
     return compute_buffer(part, batch)
+
+
+def host_bytes(model: Model, row: Row) -> int | None:
+    """The host's buffer: in 2025 one way in, and a mask in float32."""
+    settings, facts = row["settings"], graph_facts(model)
+    if facts is None or "ubatch" not in settings or row["engine"] != "llama.cpp":
+        return None
+    part = DeviceGraph(
+        hidden=facts.hidden,
+        layers=tuple(LayerWork(shape=shape) for shape in facts.shapes),
+        vocabulary=0,
+        last=False,
+    )
+    tokens, cells = min(settings["ctx"], settings["ubatch"]), settings["ctx"]
+    batch = MicroBatch(
+        tokens=tokens,
+        outputs=tokens,
+        cells=cells,
+        window_cells=cells,
+        flash=True,
+        float_mask=True,
+    )
+    return host_buffer(part, batch) - 4 * tokens * facts.hidden
 
 
 def _expert_tensor(facts: GraphFacts, row: Row) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.errors import HfmemError
 from hfmem.flags import flags_of
@@ -56,6 +57,17 @@ def pairs(row: Row, data: Path) -> Iterator[Pair] | None:
             return None
 
 
+def why_not(row: Row, data: Path) -> str:
+    """Why a row has no figures of ours beside it."""
+    if str(row["group"]).startswith("deepseek-llm"):
+        return "logits of every position in float32, in a version that is not stated"
+    if model_of(row["model"], data)[0] is None:
+        return "no configuration at hand"
+    if not _QUANTITIES & set(row["measured"]):
+        return "neither weights nor a request's cache were printed"
+    return "its settings are not ours"
+
+
 def _version(row: Row) -> str | None:
     found = re.match(r"(\d+)\.(\d+)", str(row.get("engine_version") or ""))
     return f"{found[1]}.{found[2]}" if found else None
@@ -94,15 +106,24 @@ _FLAGS = (
 )
 
 
+_QUANTITIES = {"weights_gib", "kv_gib_needed"}
+_UNSAID: Mapping[str, Mapping[str, int]] = {
+    # LLM(...) without a server: that class's default on a card of 70 GiB and more (0.22
+    # engine/arg_utils.py: get_batch_defaults).
+    "vllm-44376-dsv4flash": {"max_num_batched_tokens": 16_384},
+}
+
+
 def _vllm(row: Row, data: Path) -> Iterator[Pair] | None:
     version, settings = _version(row), row["settings"]
     model, exact = model_of(row["model"], data)
     gpu = _card(settings)
-    if model is None or version is None or "weights_gib" not in row["measured"]:
+    if model is None or version is None or not _QUANTITIES & set(row["measured"]):
         return None
-    flags = flags_of({name: settings[name] for name in _FLAGS if name in settings}, runtime="vllm")
+    given = {name: settings[name] for name in _FLAGS if name in settings}
+    flags = flags_of({**given, **_UNSAID.get(row["id"], {})}, runtime="vllm")
     scheme = None if exact else scheme_of(row["model"])
-    if exact and row["quant"] == "fp8":
+    if exact and row["quant"] == "fp8" and model.weights is not None:
         scheme = "fp8"
     asked = workload(
         quantize=scheme,
@@ -140,6 +161,8 @@ def _vllm_pairs(row: Row, found: MemoryEstimate, version: str, *, exact: bool) -
             ours["kv_tokens"] = found.pool.tokens
     if found.pool is not None and found.pool.tokens:
         ours["kv_bytes_per_token"] = found.pool.bytes / found.count / found.pool.tokens
+    # Of one request, batch 1: the blocks without the one that the pool keeps for itself.
+    ours["kv_gib_needed"] = rank.part("kv_cache").parts[0].bytes / GIB
     for quantity, value in ours.items():
         if measured.get(quantity):
             yield _pair(row, version, quantity, measured[quantity], value)
@@ -189,8 +212,6 @@ def _transformers_pair(
     phase = later if version == "4.51" else peak
     low, ours, high = _tensors(phase)
     measured = row["measured"]["total_gib"]
-    from msgspec.structs import replace
-
     return replace(
         _pair(row, version, "total_gib", measured, ours / GIB),
         inside=low / GIB <= measured <= high / GIB,

@@ -356,3 +356,21 @@ def test_agrees_with_the_reference(shared: Path) -> None:
         assert gpu.driver_bytes == (
             None if row["driver_total_mib"] is None else row["driver_total_mib"] * MIB
         )
+
+
+# A number is the number on the box or a number of a name, never a part of one: 48 is not in 5480.
+@pytest.mark.parametrize(
+    ("query", "inside", "outside"),
+    [
+        ("48", {"l40s", "rtx-a6000", "apple-m4-max-48gb"}, {"rtx-4080", "rtx-3080-12gb"}),
+        ("48gb", {"l40s", "a40"}, {"rtx-4080"}),
+        ("24GiB", {"rtx-4090", "l4"}, {"rtx-4080"}),
+        ("40", {"a100-40gb-sxm", "l40"}, {"rtx-4090", "rtx-4060"}),
+        ("100", {"a100-80gb-sxm", "h100-sxm", "mi100"}, {"rtx-5090"}),
+        ("ada 24", {"rtx-4090", "l4"}, {"rtx-3090", "rtx-4080"}),
+    ],
+)
+def test_search_by_number(query: str, inside: set[str], outside: set[str]) -> None:
+    found = {gpu.id for gpu in search(query)}
+    assert inside <= found
+    assert not outside & found

@@ -50,6 +50,18 @@ def test_file_types_of_llama_cpp(scheme: str, file: int, embedding: int) -> None
     assert rung.bits_per_weight == pytest.approx(8 * file / 8_030_261_248, abs=0.002)
 
 
+def test_experts_on_the_host_stay_there_in_every_file_type() -> None:
+    found = hfmem.estimate(
+        "Qwen/Qwen3-30B-A3B", ctx=8192, runtime="llama.cpp", n_cpu_moe=12, source="recorded"
+    )
+    plain = rungs("Qwen/Qwen3-30B-A3B", "llama.cpp")
+    moved = 12 * 128 * 3 * 2048 * 768
+    sizes = {rung.scheme: rung.weights_bytes for rung in found.precision}
+    assert plain["bf16"].weights_bytes - sizes["bf16"] == 2 * moved
+    assert plain["q8_0"].weights_bytes - sizes["q8_0"] == moved * 34 // 32
+    assert sizes["as published"] == sizes["bf16"]
+
+
 # 8,190,735,360 parameters, 4.5 bits but for the norms' 308,224 in 16.
 def test_groups_of_mlx() -> None:
     rung = rungs(QWEN, "mlx")["mlx-4bit"]

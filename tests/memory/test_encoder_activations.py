@@ -1,7 +1,7 @@
 """What encoders hold, against live tensors of transformers 5.23 under torch 2.13.
 
 The truths are peaks of a dispatch-mode tracer beside the parameters, bf16, with few layers; rope
-tables and position indices, at most 2 %, are not counted.
+tables and position indices, at most 3 %, are not counted.
 """
 
 from __future__ import annotations
@@ -55,6 +55,30 @@ def tower(
             40_307_712,
         ),
         (
+            {"model_type": "x", "vision_config": {"model_type": "llama4_vision_model",
+             "hidden_size": 256, "intermediate_size": 1024}},
+            tower(2, 577, 3 * 336**2),
+            10_808_320,
+        ),
+        (
+            {"model_type": "x", "vision_config": {"model_type": "glm4v_vision",
+             "hidden_size": 256, "intermediate_size": 700, "out_hidden_size": 256}},
+            tower(1, 1024, 1024 * 3 * 2 * 14**2),
+            11_601_408,
+        ),
+        (
+            {"model_type": "x", "vision_config": {"model_type": "kimi_k25_vision",
+             "hidden_size": 256, "intermediate_size": 1024}},
+            tower(1, 1024, 1024 * 3 * 14**2),
+            10_396_672,
+        ),
+        (
+            {"model_type": "x", "vision_config": {"model_type": "gemma4_vision",
+             "hidden_size": 256, "intermediate_size": 1024}},
+            tower(1, 2304, 2304 * 768),
+            22_750_208,
+        ),
+        (
             {"model_type": "internvl"},
             tower(2, 1025, 3 * 448**2),
             56_987_648,
@@ -84,7 +108,7 @@ def test_traced_peaks(config: dict[str, object], run: TowerPass, traced: int) ->
     assert found is not None
     term = encoder_activations([found], batch=1, dtype_bytes=2)
     assert term is not None
-    assert term.bytes == pytest.approx(traced, rel=0.02)
+    assert term.bytes == pytest.approx(traced, rel=0.03)
 
 
 def test_llava_keeps_every_hidden_state() -> None:
@@ -110,8 +134,29 @@ def test_siglip_of_llava_video() -> None:
 
 
 def test_an_encoder_that_nobody_described_has_no_figure() -> None:
-    config = read({"model_type": "gemma4", "vision_config": {"model_type": "gemma4_vision"}})
+    config = read({"model_type": "gemma3n", "vision_config": {"model_type": "gemma3n_vision"}})
     assert encoder_pass(config, tower(1, 256, 1)) is None
+
+
+# A recording of 30 seconds: the first convolution and what follows it is the peak.
+@pytest.mark.parametrize(
+    ("audio", "traced"),
+    [
+        ({"model_type": "gemma4_audio", "hidden_size": 256, "subsampling_conv_channels": [128, 32]},
+         74_499_072),
+        ({"model_type": "qwen3_omni_moe_audio_encoder", "d_model": 256, "num_mel_bins": 128,
+          "downsample_hidden_size": 64}, 26_117_120),
+    ],
+)  # fmt: skip
+def test_sound_peaks_in_its_first_convolution(audio: dict[str, object], traced: int) -> None:
+    run = TowerPass(
+        section="audio_config", kind="audio", items=1, positions=3000, values=3000 * 128
+    )
+    found = encoder_pass(read({"model_type": "x", "audio_config": audio}), run)
+    assert found is not None
+    term = encoder_activations([found], batch=1, dtype_bytes=2)
+    assert term is not None
+    assert term.bytes == pytest.approx(traced, rel=0.001)
 
 
 def test_the_largest_of_several_passes_counts_and_grows_with_the_batch() -> None:

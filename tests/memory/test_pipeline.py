@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from math import prod
+
 import pytest
 
 from hfmem.checkpoint.snapshot import Checkpoint, Snapshot
-from hfmem.checkpoint.tensor import TensorRun
+from hfmem.checkpoint.tensor import TensorRun, brace_count
 from hfmem.errors import UsageError
 from hfmem.memory.loading import Held, held
 from hfmem.memory.packed_loading import place
@@ -17,10 +20,17 @@ SIZES = {"unet": 859_520_964, "text_encoder": 123_060_480, "vae": 83_653_863}
 
 
 def pipeline() -> Model:
-    tensors = tuple(
-        TensorRun(name=f"{name}/mid.weight", dtype="F16", shape=(size,), bytes=2 * size, count=1)
-        for name, size in SIZES.items()
+    return of_components(
+        tuple(
+            TensorRun(
+                name=f"{name}/mid.weight", dtype="F16", shape=(size,), bytes=2 * size, count=1
+            )
+            for name, size in SIZES.items()
+        )
     )
+
+
+def of_components(tensors: tuple[TensorRun, ...]) -> Model:
     return describe(
         Snapshot(
             model="a/pipeline",
@@ -62,6 +72,77 @@ def test_it_has_a_class_and_no_cache() -> None:
     assert "no_cache" in [note.code for note in found.notes]
 
 
-def test_quantization_of_parts_is_not_guessed() -> None:
-    with pytest.raises(UsageError, match="pipeline"):
-        held(pipeline(), dtype="F16", where=place("cuda", None), quantize="nf4")
+# One of every kind that components have, with whether diffusers 0.42 makes it a quantized layer:
+# nn.Linear alone (quantizers/bitsandbytes/utils.py: _replace_with_bnb_linear). T5's wo stays in
+# transformers' own quantizer, the tables and convolutions of all are no linear layers.
+PARTS = (
+    ("transformer/context_embedder.weight", (3072, 4096), True),
+    ("transformer/transformer_blocks.{0..18}.norm1.linear.weight", (18432, 3072), True),
+    ("transformer/transformer_blocks.{0..18}.attn.norm_q.weight", (128,), False),
+    ("unet/conv_in.weight", (320, 4, 3, 3), False),
+    ("vae/decoder.mid_block.attentions.0.to_q.weight", (512, 512), True),
+    ("text_encoder/text_model.embeddings.token_embedding.weight", (49408, 768), False),
+    ("text_encoder/text_model.encoder.layers.{0..11}.mlp.fc1.weight", (3072, 768), True),
+    ("text_encoder_2/shared.weight", (32128, 4096), False),
+    (
+        "text_encoder_2/encoder.block.{0..23}.layer.{1..1}.DenseReluDense.wi_0.weight",
+        (10240, 4096),
+        True,
+    ),
+    (
+        "text_encoder_2/encoder.block.{0..23}.layer.{1..1}.DenseReluDense.wo.weight",
+        (4096, 10240),
+        False,
+    ),
+)
+
+
+def nf4(elements: int) -> int:
+    """bitsandbytes functional.py: half a byte each, a float32 for 64, and the table of 16."""
+    return elements // 2 + elements // 64 * 4 + 64
+
+
+def test_a_pipeline_in_four_bits() -> None:
+    tensors = tuple(
+        TensorRun(
+            name=name, dtype="BF16", shape=shape, bytes=2 * prod(shape), count=brace_count(name)
+        )
+        for name, shape, _ in PARTS
+    )
+    model = of_components(tensors)
+    found = held(model, dtype="BF16", where=place("cuda", None), quantize="nf4")
+    assert found is not None
+    expected: Counter[str] = Counter()
+    for name, shape, is_linear in PARTS:
+        each = nf4(prod(shape)) if is_linear else 2 * prod(shape)
+        expected[name.partition("/")[0]] += each * brace_count(name)
+    assert {part.name: part.bytes for part in found.used.parts} == dict(expected)
+    assert found.used.range_bytes == (max(expected.values()), expected.total())
+    assert [note.code for note in found.notes] == ["quantized", "pipeline"]
+
+
+def test_what_diffusers_does_not_convert_to_is_refused() -> None:
+    with pytest.raises(UsageError, match="does not convert a pipeline to fp8") as caught:
+        held(pipeline(), dtype="F16", where=place("cuda", None), quantize="fp8")
+    assert "nf4-dq" in caught.value.hint
+
+
+def test_one_component_is_no_pipeline_of_several() -> None:
+    tensors = (TensorRun(name="mid.weight", dtype="F16", shape=(64, 64), bytes=8192, count=1),)
+    model = describe(
+        Snapshot(
+            model="a/pipeline",
+            revision=None,
+            source="hub",
+            config={"_class_name": "UNet2DConditionModel", "_diffusers_version": "0.42.1"},
+            documents={},
+            files=(),
+            checkpoint=Checkpoint(files=(), tensors=tensors, metadata={}),
+        )
+    )
+    plain = held(model, dtype="F16", where=place("cuda", None))
+    packed = held(model, dtype="F16", where=place("cuda", None), quantize="nf4")
+    assert plain is not None
+    assert packed is not None
+    assert (plain.used.bytes, packed.used.bytes) == (8192, nf4(4096))
+    assert "largest" not in plain.notes[0].message

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from hfmem.memory.estimate import PARTS, MemoryEstimate, Phase
@@ -66,6 +69,48 @@ def facts(parameters: int, *, layers: int = 32, hidden: int = 4096) -> Facts:
 def test_rule(rule: str, parameters: int, size: int) -> None:
     found = next(entry for entry in rules(facts(parameters), ESTIMATE) if entry.id == rule)
     assert found.bytes == size
+
+
+# What each write-up's formula names; the reader finds it in the row.
+@pytest.mark.parametrize(
+    ("rule", "named"),
+    [
+        ("A1", ("P × bits/8",)),
+        ("A2", ("30 to 50 %",)),
+        ("A3", ("2 to 3 ×", "optimizer states")),
+        ("A4", ("≥ 24 GB", "≤ 10 GB", "80 GB", "40 to 60 GB")),
+        ("B1", ("P × 2 B", "30 %")),
+        ("B2", ("2, 1 or 0.5 B", "144.0, 72.0, 36.0 GB")),
+        ("B3", ("INT8", "4-bit", "offload", "checkpointing", "parallelism", "sparse attention")),
+        ("C1", ("M = m + a + k + o",)),
+        ("C2", ("p·t/8",)),
+        ("C3", ("l·b·s·h·t/8",)),
+        ("C4", ("2·b·s·l·h·t/8",)),
+        ("C5", ("t(p + 3·l·b·s·h)/8", "2e9", "5e9 on macOS")),
+        ("D1", ("4, 2, 1 or 0.5 GB",)),
+        ("D2", ("(1 + O)", "0.1…0.3")),
+        ("D3", ("ctx·layers·kv_heads·head_dim·2·2·users",)),
+        ("D4", ("8 ×", "AdaFactor and Lion", "gradients 1 ×", "1.2 to 1.5 ×", "by batch")),
+        ("D5", ("< 10 tok/s", "10 to 20", "20 and more", "bandwidth")),
+        ("D6", ("gradient checkpointing", "multi-query", "pipeline", "ZeRO", "paged KV", "vector")),
+        ("E1", ("2 GB ×", "0.5 to 2 GB")),
+        ("E2", ("16 B ×", "2 + 4", "8 of AdamW", "2 of gradients")),
+        ("E3", ("layers·hidden·sequence·batch", "square root", "linear")),
+        ("E4", ("1 %", "rank and targets", "4 ×")),
+        ("E5", ("gradient accumulation",)),
+    ],
+)
+def test_the_formula_of_the_write_up(rule: str, named: tuple[str, ...]) -> None:
+    found = next(one for one in rules(facts(72_000_000_000), ESTIMATE) if one.id == rule)
+    assert [word for word in named if word not in found.formula] == []
+
+
+@pytest.mark.shared
+def test_every_rule_of_the_reference_is_there(shared: Path) -> None:
+    text = (shared / "reference" / "rules-of-thumb.md").read_text(encoding="utf-8")
+    wanted = re.findall(r"^\| ([A-E]\d) \|", text, re.MULTILINE)
+    assert len(wanted) > 20
+    assert {one.id for one in rules(facts(7_000_000_000), ESTIMATE)} == set(wanted)
 
 
 def test_every_rule_of_the_write_ups_is_there() -> None:

@@ -169,3 +169,22 @@ def test_ranks_together_hold_at_least_everything(name: str, tp: int, stages: int
     # A rank of more ranks never holds more, and all together never less.
     assert together >= alone
     assert all(held(number, tp) <= held(number, 1) for number in range(stages))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "whole"),
+    [
+        # vLLM 0.33 models/deepseek_v4/attention.py, compressor.py: disable_tp, ReplicatedLinear.
+        ("layers.{0..31}.attn.compressor.wkv.weight", (1024, 7168), True),
+        ("layers.{0..31}.attn.indexer.wq_b.weight", (8192, 1536), True),
+        ("layers.{0..31}.attn.wkv.weight", (512, 7168), True),
+        ("layers.{0..31}.hc_attn_fn", (24, 28672), True),
+        ("model.layers.{0..31}.attn_hc.fn", (24, 28672), True),
+        ("layers.{0..31}.attn.wq_b.weight", (65536, 1536), False),
+        ("layers.{0..31}.attn.wo_b.weight", (7168, 16384), False),
+    ],
+)
+def test_what_deepseek_v4_repeats(name: str, shape: tuple[int, ...], whole: bool) -> None:
+    run = weight(name, shape)
+    one, eighth = (rank_bytes(run, rank(tp), dtype="BF16", model_type=None) for tp in (1, 8))
+    assert eighth == (one if whole else one // 8)

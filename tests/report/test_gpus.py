@@ -25,9 +25,9 @@ def test_table() -> None:
     bare = replace(CARD, id="24GiB", bandwidth_bytes_per_second=None, bf16_flops=None)
     screen = Screen(width=80)
     assert draw(table((CARD, bare), screen), screen) == (
-        "gpu       usable GiB   GB/s  16-bit TFLOPS\n"
-        "rtx-4090       24.00  1,008            165  Ada\n"
-        "24GiB          24.00                        Ada\n"
+        "gpu       usable GiB   GB/s  16-bit TFLOPS  generation  usable is\n"
+        "rtx-4090       24.00  1,008            165  Ada         given\n"
+        "24GiB          24.00                        Ada         given\n"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from hfmem.answer import Estimate, Failure
+from hfmem.gpu import Gpu
 from hfmem.hardware.fit import Fit
 from hfmem.memory.workload import Workload
 from hfmem.report.rows import render
@@ -70,3 +71,25 @@ def test_a_lower_bound_is_marked(make_estimate: Callable[..., Estimate]) -> None
 
 def test_only_failures(make_failure: Callable[..., Failure]) -> None:
     assert text_of([make_failure()]).endswith("\n0 models · 1 failed\n")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_no_screen_is_too_narrow_for_the_names_of_the_gpus(
+    width: int,
+    groups: int,
+    make_estimate: Callable[..., Estimate],
+    make_fit: Callable[..., Fit],
+    make_gpu: Callable[..., Gpu],
+) -> None:
+    names = [f"rtx-pro-{number}000-blackwell" for number in range(groups)]
+    fits = [make_fit("offload", card=make_gpu(name, gpu_id=name)) for name in names]
+    text = text_of([make_estimate("org/name", fit=tuple(fits))], width)
+    assert max(map(len, text.splitlines())) <= width
+    table = text.split("\n\n")[1]
+    lines = table.splitlines()
+    # Whole, or folded within its own column, which is the last one.
+    folded = "".join(line[lines[0].rindex("  ") + 2 :].strip() for line in lines)
+    for name in names:
+        assert name in table or name in folded
+    assert table.count("offload") == groups

@@ -285,17 +285,26 @@ def test_more_context_never_takes_less(ctx: int, more: int, batch: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "what"),
+    ("flags", "what", "size"),
     # 32 of 33 units on the device: the first layer, its cache and the embedding stay.
     [
-        ({"n_gpu_layers": 32}, "KV cache 32.0 MiB"),
-        ({"no_kv_offload": True}, "KV cache 1.00 GiB"),
-        ({}, "embedding 0.98 GiB"),
+        ({"n_gpu_layers": 32}, "KV cache", 32 * MIB),
+        ({"n_gpu_layers": 32}, "layers", 2 * (2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336)),
+        ({"no_kv_offload": True}, "KV cache", 1024 * MIB),
+        ({}, "embedding", 2 * 128_256 * 4096),
+        # The mask, and embeddings that are given and that are looked up.
+        ({}, "inputs", 2 * 8192 * 512 + 2 * 4 * 512 * 4096),
+        ({}, "logits", 4 * 4 * 128_256),
     ],
 )
-def test_what_the_host_holds_is_told(flags: dict[str, Any], what: str) -> None:
-    notes = {note.code: note.message for note in run(LLAMA, ctx=8192, **flags).notes}
-    assert what in notes["host_memory"]
+def test_what_the_host_holds_is_told(flags: dict[str, Any], what: str, size: int) -> None:
+    host = run(LLAMA, ctx=8192, **flags).host
+    assert host is not None
+    held = {part.name: part.bytes for part in host.parts}
+    norms = 2 * 4 * 4096  # in float32
+    assert held[what] in (size, size + norms)
+    assert host.bytes == sum(held.values())
+    assert host.range_bytes[1] - host.bytes == 8192 * MIB
 
 
 def test_command() -> None:
@@ -304,9 +313,31 @@ def test_command() -> None:
     asked = workload(ctx=8192, runtime="llama.cpp", quantize="q4_k_m", kv_dtype="q8_0", flags=flags)
     chosen = model(MOE)
     assert llama_server(chosen, asked, group, estimate(chosen, asked, group)) == (
+        "hf download Qwen/Qwen3-30B-A3B --local-dir Qwen3-30B-A3B\n"
+        "python convert_hf_to_gguf.py Qwen3-30B-A3B --outtype bf16 "
+        "--outfile Qwen3-30B-A3B-BF16.gguf\n"
+        "llama-quantize Qwen3-30B-A3B-BF16.gguf Qwen3-30B-A3B-Q4_K_M.gguf Q4_K_M\n"
         "llama-server -m Qwen3-30B-A3B-Q4_K_M.gguf -c 8192 -ngl 99 -ctk q8_0 -ctv q8_0 "
         "--n-cpu-moe 12 -ub 1024"
     )
+
+
+# convert_hf_to_gguf.py makes these itself; MXFP4 of gpt-oss it keeps.
+@pytest.mark.parametrize(
+    ("name", "quantize", "out", "file"),
+    [
+        (LLAMA, None, "bf16", "Llama-3.1-8B-Instruct-BF16.gguf"),
+        (LLAMA, "q8_0", "q8_0", "Llama-3.1-8B-Instruct-Q8_0.gguf"),
+        ("openai/gpt-oss-20b", None, "auto", "gpt-oss-20b-MXFP4.gguf"),
+    ],
+)
+def test_a_conversion_of_one_step(name: str, quantize: str | None, out: str, file: str) -> None:
+    group, chosen = GpuGroup(gpu=find("h100")), model(name)
+    asked = workload(ctx=8192, runtime="llama.cpp", quantize=quantize)
+    lines = llama_server(chosen, asked, group, estimate(chosen, asked, group)).splitlines()
+    assert lines[1].endswith(f"--outtype {out} --outfile {file}")
+    assert lines[2] == f"llama-server -m {file} -c 8192 -ngl 99"
+    assert len(lines) == 3
 
 
 @pytest.mark.parametrize(("name", "quantize"), [(MOE, "q8_0"), (LLAMA, None), (MOE, None)])

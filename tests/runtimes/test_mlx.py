@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Checkpoint, Snapshot
 from hfmem.checkpoint.tensor import TensorRun
@@ -22,7 +23,8 @@ from hfmem.model.describe import describe
 from hfmem.model.layers import ChunkedAttention, FullAttention, SlidingWindow
 from hfmem.model.model import Model
 from hfmem.runtimes import mlx_weights
-from hfmem.runtimes.mlx import cells, estimate, generate, grown, row_bytes
+from hfmem.runtimes.mlx import cells, estimate, grown, row_bytes
+from hfmem.runtimes.mlx_command import generate
 from hfmem.source.recorded import bundled
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -134,6 +136,59 @@ def test_a_vision_tower_is_left_out() -> None:
     }
 
 
+# models/deepseek_v3.py takes k_pe.swapaxes of what a quantized cache gives as a tuple.
+def test_a_latent_is_not_quantized() -> None:
+    with pytest.raises(UsageError, match="latent"):
+        run(DEEPSEEK, ctx=8192, kv_dtype="q8")
+
+
+def latent_model(model_type: str, **more: object) -> Model:
+    """A decoder of two latent layers."""
+    sizes = {
+        "hidden_size": 1024,
+        "intermediate_size": 2048,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+        "vocab_size": 1000,
+        "kv_lora_rank": 256,
+        "q_lora_rank": 512,
+        "qk_rope_head_dim": 64,
+        "qk_nope_head_dim": 128,
+        "v_head_dim": 128,
+        "torch_dtype": "bfloat16",
+    }
+    snapshot = Snapshot(
+        model="two/layers",
+        revision=None,
+        source="recorded",
+        config={"model_type": model_type, **sizes, **more},
+        documents={},
+        files=(),
+        checkpoint=None,
+    )
+    return describe(snapshot)
+
+
+# models/minicpm3.py and deepseek_v2.py cache 8 heads of 192 keys and 128 values; in 8 bits with
+# groups of 64. models/deepseek_v32.py keeps its caches in a CacheList, which has no to_quantized.
+@pytest.mark.parametrize(
+    ("model_type", "more", "kv", "cell"),
+    [
+        ("minicpm3", {}, "auto", 8 * (192 + 128) * 2),
+        ("deepseek_v2", {}, "auto", 8 * (192 + 128) * 2),
+        ("deepseek_v2", {}, "q8", 8 * (192 + 3 * 4 + 128 + 2 * 4)),
+        ("deepseek_v32", {"index_head_dim": 128}, "q8", (256 + 64 + 2 * 128) * 2),
+    ],
+)
+def test_latents_by_family(model_type: str, more: dict[str, object], kv: str, cell: int) -> None:
+    asked = workload(ctx=16_384, runtime="mlx", kv_dtype=kv)
+    found = estimate(latent_model(model_type, **more), asked, None)
+    assert cache(found, "decode") == 2 * 16_384 * cell
+    ignored = "kv_not_quantized" in {note.code for note in found.notes}
+    assert ignored == (model_type == "deepseek_v32")
+
+
 def test_a_rotating_cache_is_not_quantized() -> None:
     with pytest.raises(UsageError, match="rotating"):
         run(GEMMA, ctx=8192, kv_dtype="q8")
@@ -149,7 +204,10 @@ def test_4_bits_in_groups_of_64() -> None:
     # Every matrix, the embedding and the head at 4.5 bits; norms in bf16.
     found = run(LLAMA, ctx=8192, quantize="mlx-4bit", gpu="apple-m4-max-64gb")
     assert found.refusal is None
-    assert found.phases[0].part("weights").bytes == (8_030_261_248 - 65 * 4096) * 9 // 16 + 65 * 4096 * 2
+    assert (
+        found.phases[0].part("weights").bytes
+        == (8_030_261_248 - 65 * 4096) * 9 // 16 + 65 * 4096 * 2
+    )
 
 
 def test_near_the_working_set() -> None:
@@ -174,6 +232,10 @@ def test_commands() -> None:
         "mlx_lm.generate --model Llama-3.1-8B-Instruct-mlx-4bit --prompt - --max-tokens 512 "
         "--kv-bits 8",
     ]
+    several = workload(ctx=8192, batch=4, runtime="mlx")
+    assert generate(chosen, several, group, estimate(chosen, several, group)) == (
+        f"mlx_lm.server --model {LLAMA} --decode-concurrency 4 --prompt-concurrency 4"
+    )
 
 
 # models/deepseek_v3.py, sanitize: mx.from_fp8 to bf16, times weight_scale_inv, which goes.
@@ -222,6 +284,21 @@ def packed(name: str, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> Model:
 
 
 AWQ = {"qweight": ("I32", (256, 64)), "scales": ("F16", (2, 512)), "qzeros": ("I32", (2, 64))}
+
+
+# utils.py: load_model looks for model*.safetensors; _get_classes imports models/{model_type}.py
+# by its name or by MODEL_REMAPPING.
+@pytest.mark.parametrize(
+    ("model_type", "loaded"), [("llama", True), ("kimi_k2", True), ("whisper", False)]
+)
+def test_the_models_that_mlx_lm_has(model_type: str, loaded: bool) -> None:
+    found = mlx_weights.loading(replace(model(LLAMA), model_type=model_type))
+    assert (found.refusal is None) == loaded
+
+
+def test_gguf_is_not_read() -> None:
+    found = mlx_weights.loading(replace(model(LLAMA), gguf_architecture="llama"))
+    assert "GGUF" in (found.refusal or "")
 
 
 # utils.py: _transform_awq_weights makes an offset of a scale's size of every zero point, and takes

@@ -133,7 +133,7 @@ def test_commands() -> None:
     lines = serve_and_run(chosen, given, group, estimate(chosen, given, group)).splitlines()
     assert lines == [
         "OLLAMA_CONTEXT_LENGTH=8192 OLLAMA_NUM_PARALLEL=2 OLLAMA_KV_CACHE_TYPE=q8_0 "
-        "OLLAMA_FLASH_ATTENTION=1 ollama serve",
+        "OLLAMA_FLASH_ATTENTION=1 ollama serve &",
         f"hf download {LLAMA} --local-dir llama-3.1-8b-instruct",
         "echo 'FROM ./llama-3.1-8b-instruct' > Modelfile",
         "ollama create llama-3.1-8b-instruct -f Modelfile --quantize q4_k_m",

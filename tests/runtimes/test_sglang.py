@@ -211,3 +211,15 @@ def test_command() -> None:
 def test_the_reserve_is_what_sglang_sets_aside() -> None:
     found = run(LLAMA, ctx=8192, gpu="h100-sxm").phases[0].part("activations")
     assert found.bytes == (12288 + 512) * MIB
+
+
+def test_other_machines_fill_by_other_rules() -> None:
+    for name in ("apple-m4-max-64gb", "h100-sxm", "mi300x"):
+        found = run(LLAMA, ctx=8192, gpu=name)
+        assert (found.refusal is None) is not name.startswith("apple")
+
+
+def test_without_a_card_its_defaults_are_said() -> None:
+    asked = workload(ctx=8192, runtime="sglang")
+    codes = [note.code for note in estimate(model(LLAMA), asked, None).notes]
+    assert codes == ["assumed_card"]

@@ -158,12 +158,25 @@ def test_offload_and_a_given_pool() -> None:
         ({"ep": 3}, 1, "not to 3"),
         ({"pp": 33}, 33, "33 stages"),
         ({"dcp": 2}, 1, "decode context parallel"),
+        ({"tp": 16, "dcp": 3}, 16, "does not divide"),
+        ({"tp": 16, "dcp": 4}, 16, "held 2 times"),
+        ({"enable_expert_parallel": True}, 1, "this model has none"),
+        ({"kv_dtype": "fp8_ds_mla"}, 1, "latent attention"),
+        ({"block_size": 24}, 1, "multiple of 16|24 tokens"),
     ],
 )
-def test_refused_layouts(flags: dict[str, int], count: int, says: str) -> None:
+def test_refused_layouts(flags: dict[str, Any], count: int, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
         memory(LLAMA, asked(**flags), count=count)
     assert caught.value.hint
+
+
+def test_fp8_blocks_are_not_cut() -> None:
+    # 18,432 / 32 is 576, four and a half blocks of 128; 64 ranks hold two heads each.
+    with pytest.raises(UsageError, match="blocks of 128") as caught:
+        memory(DEEPSEEK, asked(tp=32), count=32)
+    assert "16" in caught.value.hint
+    assert memory(DEEPSEEK, asked(tp=16), count=16).count == 16
 
 
 @pytest.mark.parametrize(
@@ -218,7 +231,7 @@ def test_without_a_card_there_is_no_pool() -> None:
     st.sampled_from([LLAMA, GEMMA, DEEPSEEK, "openai/gpt-oss-20b"]),
     st.integers(1, 40_000),
     st.integers(1, 64),
-    st.sampled_from([{}, {"tp": 2}, {"pp": 3}, {"tp": 2, "pp": 2}, {"dp": 2, "ep": 2}]),
+    st.sampled_from([{}, {"tp": 2}, {"pp": 3}, {"tp": 2, "pp": 2}, {"dp": 2}]),
 )
 def test_parts_add_up_and_more_never_needs_less(
     name: str, ctx: int, batch: int, flags: dict[str, int]
@@ -268,3 +281,45 @@ def test_limits_are_exact_at_the_block(name: str, batch: int, gpu: str) -> None:
         assert found.pool is not None
         # The pool keeps one block for itself.
         assert found.max_batch in {int(found.pool.concurrency), int(found.pool.concurrency) - 1}
+
+
+def test_rotary_tables_explain_what_gemma_loads_beyond_its_headers() -> None:
+    # 51.45 GiB measured, 51.10 in the files; linear scaling stretches the full layers' table by
+    # its factor of eight, sliding layers have one of their own (linear_scaling_rope.py).
+    parts = {
+        part.name: part.bytes
+        for part in memory(GEMMA, asked()).most_loaded[0].part("weights").parts
+    }
+    assert parts["rotary tables"] == (8 + 1) * 131_072 * 128 * 2
+    assert sum(parts.values()) / GIB == pytest.approx(51.45, rel=0.002)
+
+
+@pytest.mark.parametrize(
+    ("flags", "count", "code"),
+    [
+        ({"tp": 8}, 8, True),
+        ({"tp": 8, "dcp": 8}, 8, False),
+        ({"dp": 8}, 8, False),
+    ],
+)
+def test_a_repeated_latent_is_said(flags: dict[str, int], count: int, code: bool) -> None:
+    found = memory(DEEPSEEK, asked(**flags), gpu=find("h200-sxm"), count=count)
+    assert ("replicated_cache" in [note.code for note in found.notes]) is code
+
+
+def test_without_a_card_its_defaults_are_said() -> None:
+    described = model(LLAMA)
+    codes = [note.code for note in VLLM.estimate(described, asked(), None).notes]
+    assert "assumed_card" in codes
+    given = asked(max_num_seqs=64, max_num_batched_tokens=4096)
+    assert "assumed_card" not in [note.code for note in VLLM.estimate(described, given, None).notes]
+
+
+def test_a_packed_latent_is_for_sparse_attention() -> None:
+    # v1/attention/backends/mla: fp8_ds_mla stands in the lists of the sparse kernels alone.
+    dense = memory(DEEPSEEK, asked(kv_dtype="fp8_ds_mla"), gpu=find("h200-sxm"), count=8)
+    assert "sparse attention only" in (dense.refusal or "")
+    assert "kv_dtype_unread" in [note.code for note in dense.notes]
+    assert dense.bytes_per_token == 8 * 61 * 656
+    plain = memory(DEEPSEEK, asked(kv_dtype="fp8"), gpu=find("h200-sxm"), count=8)
+    assert plain.refusal is None

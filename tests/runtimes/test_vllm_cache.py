@@ -127,7 +127,7 @@ def test_keys_and_values_of_different_widths() -> None:
 
 @pytest.mark.parametrize(
     ("state_dtype", "block"),
-    # One page of attention (2 heads of 256 + 256) must hold the state: 1,073,152 and 2,146,304
+    # One page of attention (2 heads of 256 + 256) must hold the state: 1,097,728 and 2,146,304
     # bytes, in steps of 16 tokens.
     [("BF16", 544), ("F32", 1056)],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from msgspec.structs import replace
 
@@ -106,3 +108,14 @@ def test_the_newest_version_is_the_packed_one() -> None:
         False,
         True,
     ]
+
+
+def test_most_of_a_request_is_for_tokens_in_flight() -> None:
+    # 13 of V4-Pro's 14 thousand blocks at 128 Ki tokens are windows and states of two steps.
+    asked = settings(ctx=131_072, step=16_384)
+    found = plan(PRO, asked, hybrid=True)
+    kept = 131_072 // 256
+    assert found.in_flight_share(asked) == 1 - Fraction(kept, found.request_blocks(asked))
+    assert found.in_flight_share(asked) > Fraction(9, 10)
+    shorter = settings(ctx=131_072, step=2048)
+    assert found.request_blocks(shorter) < found.request_blocks(asked) // 5

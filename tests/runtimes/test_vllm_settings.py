@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from hfmem.flags import flags_of
+from hfmem.gpu import GpuGroup
 from hfmem.hardware.catalogue import find
 from hfmem.memory.workload import workload
 from hfmem.model.describe import describe
 from hfmem.runtimes import check_version, parse_version
 from hfmem.runtimes.vllm_peak import capture_sizes
-from hfmem.runtimes.vllm_settings import batch_defaults, kv_dtype, settings
+from hfmem.runtimes.vllm_settings import batch_defaults, checkpoints, kv_dtype, settings
 from hfmem.runtimes.vllm_versions import VERSIONS, behaviour
 from hfmem.source.recorded import bundled
 
@@ -93,3 +95,63 @@ def test_versions_that_are_not_known(version: str) -> None:
 def test_parse_version() -> None:
     assert parse_version("0.19.1") == (0, 19, 1)
     assert parse_version("0.19.x") is None
+
+
+# v1/attention/backends/mla: get_supported_kernel_block_sizes of the first backend that
+# platforms/cuda.py: _get_backend_priorities finds for a card and a cache type.
+@pytest.mark.parametrize(
+    ("name", "gpu", "cache", "block"),
+    [
+        ("deepseek-ai/DeepSeek-V3", "h200-sxm", "auto", 16),  # FLASH_ATTN_MLA
+        ("deepseek-ai/DeepSeek-V3", "h200-sxm", "fp8", 64),  # FLASHMLA
+        ("deepseek-ai/DeepSeek-V3", "b200-sxm", "auto", 32),  # FLASHINFER_MLA
+        ("deepseek-ai/DeepSeek-V3", "a100-80gb-sxm", "auto", 16),  # TRITON_MLA
+        ("Qwen/Qwen3-8B", "b200-sxm", "fp8", 16),
+    ],
+)
+def test_blocks_are_what_the_kernels_take(name: str, gpu: str, cache: str, block: int) -> None:
+    snapshot = bundled(name)
+    assert snapshot is not None
+    asked = workload(ctx=8192, runtime="vllm", kv_dtype=cache)
+    found = settings(describe(snapshot), asked, GpuGroup(gpu=find(gpu)))
+    assert found.block == block
+
+
+# layers/mamba/mamba_mixer2.py, gdn/qwen_gdn_linear_attn.py: _resolve_gdn_prefill_backend.
+@pytest.mark.parametrize(
+    ("model_type", "gpu", "states"),
+    [
+        ("nemotron_h", "a100-80gb-sxm", 1),
+        ("qwen3_next", "h100-sxm", 1),
+        ("qwen3_next", "a100-80gb-sxm", 0),
+        ("jamba", "h100-sxm", 0),
+        ("llama", "h100-sxm", 0),
+    ],
+)
+def test_states_that_a_prefill_leaves(model_type: str, gpu: str, states: int) -> None:
+    snapshot = bundled("Qwen/Qwen3-8B")
+    assert snapshot is not None
+    model = describe(snapshot)
+    named = replace(model, decoder=replace(model.decoder, model_type=model_type))
+    assert checkpoints(named, find(gpu)) == states
+
+
+@pytest.mark.parametrize(
+    ("version", "flags", "aligned"),
+    [
+        (None, {}, True),
+        (None, {"mamba_cache_mode": "none"}, True),  # it follows prefix caching alone
+        (None, {"no_enable_prefix_caching": True}, False),
+        ("0.24", {"mamba_cache_mode": "none"}, False),
+        ("0.24", {}, True),
+    ],
+)
+def test_the_mode_of_recurrent_states(
+    version: str | None, flags: dict[str, object], aligned: bool
+) -> None:
+    snapshot = bundled("Qwen/Qwen3-8B")
+    assert snapshot is not None
+    asked = workload(
+        ctx=8192, runtime="vllm", version=version, flags=flags_of(flags, runtime="vllm")
+    )
+    assert settings(describe(snapshot), asked, None).aligned_state is aligned

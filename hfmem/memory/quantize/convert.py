@@ -60,26 +60,25 @@ def convert(model: Model, scheme: Scheme, *, dtype: str, imatrix: bool = False) 
     """
     found = matrices(model)
     if found is None:
-        raise UsageError(
-            f"The weights of {model.name!r:.120} are packed already, and their 16-bit shapes are "
-            "not known.",
-            hint="Ask with the 16-bit model that it was made from.",
-        )
+        raise packed_already(model)
     if scheme.file_type is not None:
         return _as_llama_file(model, scheme, found, imatrix=imatrix)
+    if model.pipeline is not None and not scheme.pipelines:
+        found = tuple((weight, matrix._replace(kind="rest")) for weight, matrix in found)
     sizes: Counter[str] = Counter()
     done: Counter[Kind] = Counter()
     left: Counter[Kind] = Counter()
     largest = 0
     for weight, matrix in found:
+        part = weight.module or weight.component
         if _takes(scheme, matrix, model):
-            sizes[weight.component] += matrix.copies * scheme.bytes(
+            sizes[part] += matrix.copies * scheme.bytes(
                 matrix.out_features, matrix.in_features
             )
             done[matrix.kind] += matrix.total_elements
             largest = max(largest, matrix.elements * width(dtype))
         else:
-            sizes[weight.component] += loaded_bytes(
+            sizes[part] += loaded_bytes(
                 weight, dtype=dtype, model_type=model.model_type
             )
             left[matrix.kind] += matrix.total_elements
@@ -103,6 +102,24 @@ def convert(model: Model, scheme: Scheme, *, dtype: str, imatrix: bool = False) 
         left=left.total(),
         note=_note(scheme, done, left, dtype=dtype),
         largest_converted_bytes=0 if scheme.made else largest,
+    )
+
+
+def packed_already(model: Model) -> UsageError:
+    """The refusal to quantize what is packed, with what to ask for instead."""
+    listing = model.gguf_listing
+    if model.gguf_architecture is None:
+        return UsageError(
+            f"The weights of {model.name!r:.120} are packed already, and their 16-bit shapes are "
+            "not known.",
+            hint="Ask with the 16-bit model that it was made from.",
+        )
+    # llama-quantize refuses too, unless it is told --allow-requantize (tools/quantize/README.md).
+    names = [one.name for one in listing.models] if listing else []
+    others = f"one of its files, {', '.join(names[:12])}, or " if len(names) > 1 else ""
+    return UsageError(
+        f"{model.name!r:.120} is quantized already; what is packed is not packed again.",
+        hint=f"Name {others}the 16-bit model that it was made from.",
     )
 
 
@@ -133,6 +150,10 @@ def as_converted(model: Model, scheme: Scheme, *, dtype: str) -> Model:
 def _takes(scheme: Scheme, matrix: Matrix, model: Model) -> bool:
     # Mxfp4Config concerns the experts of gpt-oss only (transformers 5.23 integrations/mxfp4.py).
     if scheme.name == "mxfp4" and model.model_type == "gpt_oss" and matrix.kind != "experts":
+        return False
+    # What transformers keeps in float32 no quantizer of its own converts: T5's second linear layer
+    # (transformers 5.23 quantizers/base.py: get_modules_to_not_convert; models/t5).
+    if not scheme.made and matrix.name.endswith(".DenseReluDense.wo.weight"):
         return False
     return matrix.kind in scheme.kinds and scheme.applies(matrix.out_features, matrix.in_features)
 

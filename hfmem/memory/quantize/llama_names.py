@@ -1,4 +1,4 @@
-"""What llama.cpp's quantizer sees in a tensor of the Hub: the role that decides its type.
+"""What llama.cpp's quantizer sees in a tensor: the role that decides its type.
 
 The converter's name map is llama.cpp gguf-py/gguf/tensor_mapping.py; only the roles that some file
 type treats apart matter here, everything else is ``other`` and gets the file's default type.
@@ -28,9 +28,30 @@ Role = Literal[
 that the converter splits in two; ``kv_b`` becomes two tensors; ``plain`` stays in 32 bits."""
 
 _RULES: tuple[tuple[Role, str], ...] = (
+    # As a GGUF file of 16 bits has them already.
+    ("plain", r"\.ffn_gate_inp\w*\.weight$"),
+    ("token_embd", r"^token_embd\.weight$"),
+    ("attn_q", r"\.attn_q\.weight$"),
+    ("attn_k", r"\.attn_k\.weight$"),
+    ("attn_v", r"\.attn_(?:v|qkv)\.weight$"),
+    ("attn_output", r"\.attn_output\.weight$"),
+    ("ffn_gate", r"\.ffn_gate(?:_exps|_shexp)?\.weight$"),
+    ("ffn_up", r"\.ffn_up(?:_exps|_shexp)?\.weight$"),
+    ("ffn_down", r"\.ffn_down(?:_exps|_shexp)?\.weight$"),
+    # As the Hub has them.
     ("plain", r"norm\w*\.|conv\w*\.|\.(?:gate|router)\.weight$|shared_expert_gate|router"),
     ("plain", r"(?:wpe|embed_positions|position_embeddings|token_type_embeddings)\.weight$"),
     ("plain", r"altup|laurel|per_layer_model_projection"),
+    # A GGUF file's own names.
+    ("plain", r"^(?:position_embd|token_types)\.|^blk\.\{\}\.(?:ffn_gate_inp|ssm_conv1d)"),
+    ("attn_v", r"^blk\.\{\}\.attn_(?:qkv|v)\.weight$"),
+    ("token_embd", r"^(?:per_layer_)?token_embd\.weight$"),
+    ("attn_q", r"^blk\.\{\}\.attn_q\.weight$"),
+    ("attn_k", r"^blk\.\{\}\.attn_k\.weight$"),
+    ("attn_output", r"^blk\.\{\}\.attn_output\.weight$"),
+    ("ffn_gate", r"^blk\.\{\}\.ffn_gate(?:_exps|_shexp)?\.weight$"),
+    ("ffn_up", r"^blk\.\{\}\.ffn_up(?:_exps|_shexp)?\.weight$"),
+    ("ffn_down", r"^blk\.\{\}\.ffn_down(?:_exps|_shexp)?\.weight$"),
     ("token_embd", r"(?:embed_tokens(?:_per_layer)?|wte|word_embeddings|embed_in)\.weight$"),
     ("token_embd", r"(?:tok_embeddings|embeddings|embedding)\.weight$|^shared\.weight$"),
     ("output", r"(?:^|\.)(?:lm_head|embed_out|output|output_layer)\.weight$"),

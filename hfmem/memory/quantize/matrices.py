@@ -55,6 +55,10 @@ _KINDS: dict[Component, Kind] = {
 # layer.
 _NOT_LINEAR = re.compile(r"(?:router|\.gate|norm\w*|conv\w*|\.A_log)\.(?:weight|bias)$")
 _EMBEDDING = re.compile(r"embed\w*\.weight$")
+# Of CLIP, T5 and other text encoders; FLUX's context_embedder is a linear layer.
+_TABLE = re.compile(
+    r"(?:embedding|embeddings|shared|embed_tokens|wte|wpe|relative_attention_bias)\.weight$"
+)
 # Conv1D of these stores [in, out] (transformers 5.23 pytorch_utils.py); GPT-BigCode has the same
 # names and linear layers.
 _TRANSPOSED = re.compile(r"\.(?:c_attn|c_proj|c_fc|q_attn)\.weight$")
@@ -73,12 +77,26 @@ def matrices(model: Model) -> tuple[tuple[WeightRun, Matrix], ...] | None:
     runs = model.unpacked
     if runs is None:
         return None
+    if model.pipeline is not None:
+        return tuple((weight, _of_component(weight)) for weight in runs if weight.loaded)
     hidden = model.decoder.hidden_size
     return tuple(
         (weight, _matrix(weight, hidden=hidden, model_type=model.model_type))
         for weight in runs
         if weight.loaded
     )
+
+
+def _of_component(weight: WeightRun) -> Matrix:
+    """A matrix of a diffusion pipeline's component: what has two dimensions and is no table is a
+    linear layer, whatever it is for; a convolution has more.
+    """
+    run = weight.run
+    name = template(run.name)
+    linear = len(run.shape) == 2 and name.endswith(".weight") and run.dtype in FLOATS
+    if not linear or _TABLE.search(name):
+        return Matrix("rest", 1, run.elements, run.count, name, run.indices())
+    return Matrix("linear", run.shape[0], run.shape[1], run.count, name, run.indices())
 
 
 def _matrix(weight: WeightRun, *, hidden: int | None, model_type: str | None) -> Matrix:

@@ -35,6 +35,9 @@ class Scheme(Struct, frozen=True, kw_only=True):
     """Whose cards its kernels run on."""
     capability: tuple[int, int] = (0, 0)
     """Least CUDA compute capability."""
+    pipelines: bool = False
+    """diffusers converts with it too, every component as it loads (diffusers 0.42
+    quantizers/auto.py: AUTO_QUANTIZER_MAPPING, pipe_quant_config.py: _resolve_quant_config)."""
 
 
 def _always(_out: int, _in: int) -> bool:
@@ -69,6 +72,11 @@ def _bitsandbytes(name: str, size: Size, *, made: bool | None = None) -> Scheme:
         applies=_always,
         note="" if made is None else "needs vllm-bnb-plugin since vLLM 0.28",
         made=bool(made),
+        pipelines=made is None,
+        # bitsandbytes 0.50 docs, installation: NF4 from compute capability 6.0, LLM.int8 from 7.5;
+        # AMD, Intel XPUs, Apple silicon and CPUs too.
+        vendors=_EVERYWHERE if made is None else frozenset({"nvidia", "amd"}),
+        capability=(7, 5) if name == "int8" else (6, 0),
         source=_BITSANDBYTES if made is None else _VLLM_BITSANDBYTES,
     )
 
@@ -95,6 +103,7 @@ def _torchao(name: str, size: Size, *, note: str, group: int = 1) -> Scheme:
         applies=_rows_of(group),
         note=note,
         source=_TORCHAO,
+        pipelines=True,
         capability=(8, 9) if name == "torchao-fp8" else (0, 0),
     )
 
@@ -266,6 +275,11 @@ def choices() -> tuple[str, ...]:
         *("torchao-int4", "mlx-4bit", "mlx-8bit"),
         *FILE_TYPES,
     )
+
+
+def pipeline_choices() -> tuple[str, ...]:
+    """The names of what diffusers converts with."""
+    return (*(name for name, one in _FIXED.items() if one.pipelines), "torchao-int4")
 
 
 def _grouped(name: str, method: str, bits: int, group_text: str | None) -> Scheme | None:

@@ -125,7 +125,7 @@ def _matrix(found: Collected) -> str:
     )
     return (
         '<section aria-labelledby="fits"><div class="head"><h2 id="fits">Where they fit</h2>'
-        '<span class="faint">the models that are filtered above</span></div><div class="scroll">'
+        '<span class="faint" id="fitted"></span></div><div class="scroll">'
         f'<table class="matrix"><thead><tr><th scope="col"><span>model</span></th>{heads}</tr>'
         '</thead><tbody id="matrix"></tbody></table></div></section>'
     )

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from hfmem.memory.estimate import PARTS
+from hfmem.report.nulls import CODES
 from hfmem.report.stored import Stored
 from hfmem.text import clean
 
@@ -78,7 +79,9 @@ def _model(row: Stored, judged: Iterable[Stored], notes: dict[str, int]) -> dict
         "curve": row.get("by_context", []),
         "input": {clean(name, limit=60): clean(text) for name, text in row["input"].items()},
         "notes": [
-            notes.setdefault(clean(note["message"], limit=600), len(notes)) for note in row["notes"]
+            notes.setdefault(clean(note["message"], limit=600), len(notes))
+            for note in row["notes"]
+            if note["code"] not in CODES
         ],
     }
 

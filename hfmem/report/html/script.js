@@ -100,7 +100,10 @@
 
   const row = (model) => {
     const open = make("button", { class: "name", "aria-expanded": "false", on: ["click", () => toggle(model, line, open)] }, model.name);
-    const line = make("tr", {}, make("th", { scope: "row" }, open, make("span", { class: "kind" }, [model.type, model.revision].filter(Boolean).join(" · "))));
+    // Anywhere on the line, unless words are being marked for copying; the button has its own click.
+    const line = make("tr", { class: "line", on: ["click", (event) => {
+      if (!open.contains(event.target) && !String(getSelection())) toggle(model, line, open);
+    }] }, make("th", { scope: "row" }, open, make("span", { class: "kind" }, [model.type, model.revision].filter(Boolean).join(" · "))));
     for (const column of COLUMNS.slice(1)) {
       const cell = make("td", { class: [column.number && "number", column.wide && "wide", column.key === "total" && "total"].filter(Boolean).join(" ") });
       if (column.key === "bar") cell.append(bar(model));
@@ -206,6 +209,7 @@
       else head.removeAttribute("aria-sort");
     });
     if ($("matrix")) {
+      $("fitted").textContent = rest > 0 ? `the first ${grouped(shown.length)} of those above` : "the models that are shown above";
       $("matrix").replaceChildren(...shown.map((model) => make("tr", {}, make("th", { scope: "row" }, model.name),
         ...data.gpus.map((_, at) => make("td", {}, badge(model.fit[at]))))));
     }

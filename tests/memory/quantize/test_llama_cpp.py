@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from hfmem.checkpoint.snapshot import Snapshot
+from hfmem.checkpoint.gguf import parse_header
+from hfmem.checkpoint.gguf_set import joined
+from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Checkpoint, Snapshot
+from hfmem.checkpoint.tensor import runs
 from hfmem.memory.quantize import convert, scheme
 from hfmem.memory.quantize.llama_names import Role, role
 from hfmem.memory.quantize.llama_rules import fitting, more_bits
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
 from hfmem.source.recorded import bundled
+from tests.gguf_files import gguf, llama
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 LLAMA_1B = {
@@ -214,3 +218,66 @@ def test_sizes_that_engines_printed(shared: Path) -> None:
 
 def _plain(kind: str) -> bool:
     return kind in {"Q8_0", "F16", "Q2_K", "Q4_0", "Q6_K", "Q4_K_M", "IQ3_XXS", "IQ4_XS"}
+
+
+def test_a_gguf_file_of_16_bits_is_quantized_by_its_own_names() -> None:
+    """As the safetensors it was converted from, to the byte: 4,912,898,304 in Q4_K_M."""
+    shapes = {
+        "attn_q": (4096, 4096),
+        "attn_k": (1024, 4096),
+        "attn_v": (1024, 4096),
+        "attn_output": (4096, 4096),
+        "ffn_gate": (14336, 4096),
+        "ffn_up": (14336, 4096),
+        "ffn_down": (4096, 14336),
+    }
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {
+        "token_embd.weight": ("F16", (128256, 4096)),
+        "rope_freqs.weight": ("F32", (64,)),
+        "output_norm.weight": ("F32", (4096,)),
+        "output.weight": ("F16", (128256, 4096)),
+    }
+    for layer in range(32):
+        for name, shape in shapes.items():
+            tensors[f"blk.{layer}.{name}.weight"] = ("F16", shape)
+        for name in ("attn_norm", "ffn_norm"):
+            tensors[f"blk.{layer}.{name}.weight"] = ("F32", (4096,))
+    file = gguf(llama(), tensors)
+    header = parse_header(file.head, file="m-F16.gguf", file_bytes=file.size)
+    files, keys = joined([("m-F16.gguf", header)], component="")
+    half = describe(
+        Snapshot(
+            model="a/test",
+            revision=None,
+            source="local",
+            config=None,
+            documents={GGUF_DOCUMENT: keys},
+            files=(),
+            checkpoint=Checkpoint(
+                files=("m-F16.gguf",), tensors=runs(files[0].header.tensors), metadata={}
+            ),
+        )
+    )
+    assert size(half, "q4_k_m") == 4_912_898_304
+    for file_type in ("q2_k", "q3_k_l", "q5_k_m", "q6_k", "q8_0", "iq2_m", "iq4_xs"):
+        assert size(half, file_type) == size(model(LLAMA), file_type)
+
+
+# gguf-py/gguf/tensor_mapping.py: the same tensor under both names.
+@pytest.mark.parametrize(
+    ("hub", "file"),
+    [
+        ("model.embed_tokens.weight", "token_embd.weight"),
+        ("lm_head.weight", "output.weight"),
+        ("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight"),
+        ("model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight"),
+        ("model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight"),
+        ("model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight"),
+        ("model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight"),
+        ("model.layers.{}.mlp.experts.{}.up_proj.weight", "blk.{}.ffn_up_exps.weight"),
+        ("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight"),
+        ("model.layers.{}.mlp.gate.weight", "blk.{}.ffn_gate_inp.weight"),
+    ],
+)
+def test_a_tensor_has_its_role_under_both_names(hub: str, file: str) -> None:
+    assert role(hub) == role(file)

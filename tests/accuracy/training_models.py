@@ -1,0 +1,135 @@
+"""Configurations of the models whose training was measured."""
+
+from __future__ import annotations
+
+from tests.memory.training_models import LLAMA_8B
+
+_LLAMA_2_7B = {
+    **LLAMA_8B,
+    "intermediate_size": 11008,
+    "num_key_value_heads": 32,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+}
+_GRANITE = {
+    "architectures": ["GraniteForCausalLM"],
+    "model_type": "granite",
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 36,
+    "num_key_value_heads": 36,
+    "vocab_size": 49152,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": True,
+    "dtype": "bfloat16",
+}
+CONFIGS: dict[str, dict[str, object]] = {
+    "meta-llama/Llama-3.1-8B": LLAMA_8B,
+    "meta-llama/Llama-3.1-8B-Instruct": LLAMA_8B,
+    "meta-llama/Llama-3.1-70B-Instruct": {
+        **LLAMA_8B,
+        "hidden_size": 8192,
+        "intermediate_size": 28672,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+    },
+    "meta-llama/Llama-3.2-3B": {
+        **LLAMA_8B,
+        "hidden_size": 3072,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 24,
+        "head_dim": 128,
+        "tie_word_embeddings": True,
+    },
+    "meta-llama/Llama-2-7b-hf": _LLAMA_2_7B,
+    "meta-llama/Llama-2-13b-hf": {
+        **_LLAMA_2_7B,
+        "hidden_size": 5120,
+        "intermediate_size": 13824,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 40,
+        "num_key_value_heads": 40,
+    },
+    "NousResearch/Llama-2-70b-hf": {
+        **_LLAMA_2_7B,
+        "hidden_size": 8192,
+        "intermediate_size": 28672,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+    },
+    "mistralai/Mistral-7B-v0.1": {
+        **LLAMA_8B,
+        "architectures": ["MistralForCausalLM"],
+        "model_type": "mistral",
+        "vocab_size": 32000,
+        "sliding_window": 4096,
+    },
+    "ibm/PowerLM-3b": _GRANITE,
+    "microsoft/phi-1_5": {
+        "architectures": ["PhiForCausalLM"],
+        "model_type": "phi",
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "vocab_size": 51200,
+        "max_position_embeddings": 2048,
+        "hidden_act": "gelu",
+        "partial_rotary_factor": 0.5,
+        "tie_word_embeddings": False,
+        "dtype": "bfloat16",
+    },
+    "stabilityai/stablelm-base-alpha-3b": {
+        "architectures": ["GPTNeoXForCausalLM"],
+        "model_type": "gpt_neox",
+        "hidden_size": 4096,
+        "intermediate_size": 16384,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "vocab_size": 50688,
+        "max_position_embeddings": 4096,
+        "rotary_pct": 0.25,
+        "use_parallel_residual": True,
+        "tie_word_embeddings": False,
+        "dtype": "bfloat16",
+    },
+    "bigcode/gpt_bigcode-santacoder": {
+        "architectures": ["GPTBigCodeForCausalLM"],
+        "model_type": "gpt_bigcode",
+        "n_embd": 2048,
+        "n_layer": 24,
+        "n_head": 16,
+        "n_inner": 8192,
+        "n_positions": 2048,
+        "vocab_size": 49280,
+        "multi_query": True,
+        "tie_word_embeddings": True,
+        "dtype": "bfloat16",
+    },
+    **{
+        f"Qwen/Qwen-{size}-Chat": {
+            **LLAMA_8B,
+            "architectures": ["Qwen2ForCausalLM"],
+            "model_type": "qwen2",
+            "hidden_size": hidden,
+            "intermediate_size": width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": hidden // 128,
+            "num_key_value_heads": hidden // 128,
+            "vocab_size": 151936 if size != "14B" and size != "72B" else 152064,
+            "max_position_embeddings": 8192,
+        }
+        for size, hidden, width, layers in (
+            ("1.8B", 2048, 5504, 24),
+            ("7B", 4096, 11008, 32),
+            ("14B", 5120, 13696, 40),
+            ("72B", 8192, 24576, 80),
+        )
+    },
+}
+"""Sizes as published. Qwen 1 is remote code whose layers compute what those of Qwen 2 do, query,
+keys and values in one product."""

@@ -1,0 +1,47 @@
+"""The nearest change: what is advised fits, and nothing in it is superfluous."""
+
+from __future__ import annotations
+
+import pytest
+
+from hfmem.hardware.training_advice import advice
+from hfmem.memory.training_run import Parallel, TrainingRun
+
+
+@pytest.mark.parametrize(
+    ("run", "holds", "says"),
+    [
+        (TrainingRun(), lambda r: r.loss == "fused", "--loss fused"),
+        (TrainingRun(), lambda r: r.checkpointing == "full", "--gradient-checkpointing"),
+        (
+            TrainingRun(micro_batch=4, grad_accum=2),
+            lambda r: r.micro_batch == 1 and r.grad_accum == 8,
+            "--micro-batch 1 --grad-accum 8",
+        ),
+        (
+            TrainingRun(parallel=Parallel(dp=4)),
+            lambda r: r.parallel.zero == 3,
+            "--zero 3",
+        ),
+        (
+            TrainingRun(),
+            lambda r: r.checkpointing == "full" and r.optimizer == "adamw-8bit",
+            "--gradient-checkpointing --optimizer adamw-8bit",
+        ),
+        (
+            TrainingRun(),
+            lambda r: r.method == "lora" and r.loss == "fused",
+            "--method lora --loss fused",
+        ),
+        (TrainingRun(), lambda r: r.method == "qlora", "--method qlora"),
+        (
+            TrainingRun(method="lora", optimizer="adamw-8bit"),
+            lambda r: r.optimizer == "adamw",
+            "--optimizer adamw",
+        ),
+        (TrainingRun(), lambda _: False, ""),
+    ],
+)
+def test_advice(run: TrainingRun, holds: object, says: str) -> None:
+    assert callable(holds)
+    assert advice(run, holds) == says
