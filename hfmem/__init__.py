@@ -140,6 +140,7 @@ class Keywords(TypedDict, total=False):
     source: SourceChoice
     recorded: str | PathLike[str] | None
     rules: bool
+    quota_share: float
     variant: str | None
     subfolder: str | None
     tp: int
@@ -183,8 +184,11 @@ class TrainKeywords(TypedDict, total=False):
     compile: bool | None
     optimizer_in_backward: bool | None
     activation_offload: bool | None
+    fused_recurrence: bool | None
     packed: bool | None
     reference_model: bool | None
+    global_batch: int | None
+    mfu: float | None
     completion_len: int | None
     generations: int | None
     vllm_gpu_memory_utilization: float | None
@@ -224,7 +228,8 @@ def audit(models: Iterable[str], **options: Unpack[Keywords]) -> Iterator[Estima
     """Many models, in the order given; a model that fails is a Failure, never the end.
 
     ``options`` are those of ``estimate``. Models are drawn as rows are taken, so both may be
-    endless, and the iterator may be left at any row. A used up quota of the Hub is waited out.
+    endless, and the iterator may be left at any row. A used up quota of the Hub is waited out;
+    ``quota_share`` is this process's part of it, where several audit at a time (0.25 of four).
     Raises UsageError for options that fit no model.
     """
     from collections.abc import Sized

@@ -29,9 +29,11 @@ from hfmem.model.config import read
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
 from hfmem.runtimes import ALL, RUNTIMES, Runtime, check_version
+from hfmem.units import gib
 
 if TYPE_CHECKING:
     from hfmem.comparison import Compared
+    from hfmem.hardware.offered import Offer
     from hfmem.hardware.throughput import Throughput
     from hfmem.memory.rules import Rule
 
@@ -47,6 +49,19 @@ class Download(Struct, frozen=True, kw_only=True):
     """Of ``files_bytes``, already in the local Hub cache."""
     disk_free_bytes: int | None
     """On the disk of the local Hub cache."""
+
+    @property
+    def note(self) -> Note | None:
+        """A warning where the disk has no room for what is still to be fetched."""
+        files, free = self.files_bytes, self.disk_free_bytes
+        if files is None or free is None or files - (self.cached_bytes or 0) <= free:
+            return None
+        missing = files - (self.cached_bytes or 0)
+        message = (
+            f"The disk of the Hub's cache is too small: {gib(missing)} are still to be fetched, "
+            f"and {gib(free)} are free."
+        )
+        return Note(code="disk_too_small", message=message)
 
 
 class PerGpu(Struct, frozen=True, kw_only=True):
@@ -76,6 +91,8 @@ class Estimate(Struct, frozen=True, kw_only=True):
     """On the first group of GPUs that was named; None where none was, or the total is unknown."""
     throughput: Throughput | None = None
     """On the first group of GPUs that was named; None where none was."""
+    offers: tuple[Offer, ...] = ()
+    """Every quantization of a GGUF repository, where it has several."""
     runtimes: tuple[Compared, ...] = ()
     """Every runtime's figures, where all were asked for."""
     input: Mapping[str, str] = field(default_factory=dict)
@@ -83,7 +100,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        """Of the model, then of the estimate, then of its speed."""
+        """Of the model, then of the estimate, then of its speed and its download."""
         brought = self.workload.media
         slow = self.throughput.note if self.throughput else None
         return (
@@ -91,6 +108,7 @@ class Estimate(Struct, frozen=True, kw_only=True):
             *(brought.notes if brought else ()),
             *self.memory.notes,
             *((slow,) if slow else ()),
+            *((full,) if (full := self.download.note) else ()),
         )
 
     def to_dict(self) -> dict[str, object]:
@@ -190,6 +208,8 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     """Everything about one model. Raises HfmemError where its facts do not suffice."""
     model = describe(snapshot)
     runtime, workload, groups = asked.runtime, _with_media(asked.workload, snapshot), asked.groups
+    if asked.every or runtime.name == "vllm":
+        workload = _profiled(workload, model, snapshot)
     common, workload = workload, _own(workload, runtime) if asked.every else workload
     first = groups[0] if groups else None
     memory = runtime.estimate(model, _on(workload, first), first)
@@ -210,6 +230,7 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
             for group in (cards if known and not groups else ())
         ),
         precision=ladder(model, unquantized, workload=plain, runtime=runtime) if known else (),
+        offers=_offers(model, alone, groups, workload, runtime) if known else (),
         runtimes=_compared(model, common, groups) if asked.every else (),
         rules=_rules(model, memory, workload) if asked.rules else (),
         download=_download(snapshot, model),
@@ -218,13 +239,37 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     )
 
 
-# Few questions need these two, and a short run is half imports.
+def _profiled(workload: Workload, model: Model, snapshot: Snapshot) -> Workload:
+    """The question with the largest pictures and films, which vLLM profiles encoders with."""
+    if not any(run.component in {"vision", "audio"} for run in model.weights or ()):
+        return workload
+    from hfmem.runtimes.vllm_encoder import largest_items
+
+    config = read(snapshot.config or {})
+    return replace(workload, largest=largest_items(config, snapshot.documents))
+
+
+# Few questions need these three, and a short run is half imports.
 def _compared(
     model: Model, workload: Workload, groups: tuple[GpuGroup, ...]
 ) -> tuple[Compared, ...]:
     from hfmem.comparison import compare
 
     return compare(model, workload, groups)
+
+
+def _offers(
+    model: Model,
+    alone: MemoryEstimate,
+    groups: tuple[GpuGroup, ...],
+    workload: Workload,
+    runtime: Runtime,
+) -> tuple[Offer, ...]:
+    if model.gguf_listing is None or workload.quantize is not None:
+        return ()
+    from hfmem.hardware.offered import offered
+
+    return offered(model, alone, groups, workload=workload, runtime=runtime)
 
 
 def _speed(fit: Fit, model: Model, workload: Workload, memory: MemoryEstimate) -> Throughput:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from hfmem.answer import Estimate, Failure, Question, answer, failure, question
 from hfmem.checkpoint.loaders import pick_of
-from hfmem.errors import HfmemError, InternalError, RateLimitedError
+from hfmem.errors import HfmemError, InternalError, RateLimitedError, UsageError
 from hfmem.flags import flags_of
 from hfmem.memory.workload import Workload, workload
 from hfmem.source import Access, SourceChoice
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from hfmem import Keywords
     from hfmem.source.wire import Quota
 
-MODELS_AT_ONCE = 16
+MODELS_AT_ONCE = 24
 """Models in flight; the requests of all of them share one connection pool."""
 WINDOW = 4 * MODELS_AT_ONCE
 """Models that are started before the head of the list is answered."""
@@ -62,6 +63,8 @@ class Options(Struct, frozen=True, kw_only=True):
     token: str | None = None
     offline: bool = False
     rules: bool = False
+    quota_share: float = 1.0
+    """Of the Hub's quotas, for one of several audits at a time; more than 0, at most 1."""
 
 
 def run(items: Iterable[ListItem | Failure], options: Options) -> Iterator[Answer]:
@@ -143,7 +146,18 @@ def options_of(**flags: Unpack[Keywords]) -> Options:
         token=flags.get("token"),
         offline=flags.get("offline", False),
         rules=flags.get("rules", False),
+        quota_share=share(flags.get("quota_share", 1.0)),
     )
+
+
+def share(part: float) -> float:
+    """A part of the quotas, checked. Raises UsageError."""
+    if not 0 < part <= 1:
+        raise UsageError(
+            f"The share of the quota is more than 0 and at most 1, not {part!r:.40}.",
+            hint="Four audits at a time have 0.25 each.",
+        )
+    return float(part)
 
 
 def _prepared(options: Options, *, waits_for_quota: bool = False) -> tuple[Question, Access]:
@@ -175,7 +189,7 @@ def _turnstile(options: Options, announce: Announce, models: int | None) -> Turn
 
         return hub.quotas(options.token)
 
-    return Turnstile(quotas=quotas, announce=announce, models=models)
+    return Turnstile(quotas=quotas, announce=announce, models=models, share=options.quota_share)
 
 
 def _ordered(
@@ -194,7 +208,16 @@ def _ordered(
     ask = partial(_one, asked=asked, access=access, turnstile=turnstile)
     waiting = (crew.submit(partial(ask, item)) for item in items)
     window = deque(islice(waiting, WINDOW))
-    return _drained(crew, window, waiting, turnstile)
+    rows = _drained(crew, window, waiting, turnstile)
+    # A generator that was never asked for a row runs no ``finally``.
+    weakref.finalize(rows, _dismiss, crew, turnstile)
+    return rows
+
+
+def _dismiss(crew: Crew, turnstile: Turnstile | None) -> None:
+    crew.dismiss()
+    if turnstile is not None:
+        turnstile.stop()
 
 
 def _drained(
@@ -204,13 +227,11 @@ def _drained(
     turnstile: Turnstile | None,
 ) -> Iterator[Answer]:
     try:
-        with crew:
-            while window:
-                yield window.popleft().result()
-                window.extend(islice(waiting, 1))
+        while window:
+            yield window.popleft().result()
+            window.extend(islice(waiting, 1))
     finally:
-        if turnstile is not None:
-            turnstile.stop()
+        _dismiss(crew, turnstile)
 
 
 def _as_they_come(

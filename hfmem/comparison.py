@@ -24,7 +24,7 @@ class Compared(Struct, frozen=True, kw_only=True):
     """None where the runtime refuses the question."""
     fit: tuple[Fit, ...]
     refusal: str
-    """Why it does; empty where it does not."""
+    """Why it does, or why it would not start on the first card; else empty."""
 
 
 def compare(model: Model, workload: Workload, groups: tuple[GpuGroup, ...]) -> tuple[Compared, ...]:
@@ -44,13 +44,14 @@ def _one(
     try:
         first = groups[0] if groups else None
         placed = asked if first is None else replace(asked, device=device_of(first.gpu))
+        memory = runtime.estimate(model, placed, first)
         return Compared(
             runtime=runtime.name,
-            memory=runtime.estimate(model, placed, first),
+            memory=memory,
             fit=tuple(
                 judge(group, model=model, workload=asked, runtime=runtime) for group in groups
             ),
-            refusal="",
+            refusal=memory.refusal or "",
         )
     except HfmemError as error:
         return Compared(runtime=runtime.name, memory=None, fit=(), refusal=error.message)

@@ -125,7 +125,7 @@ _VLLM = (
         name="mamba_cache_mode",
         spellings=("--mamba-cache-mode",),
         type="choice",
-        choices=("auto", "none", "all", "align"),
+        choices=("none", "align", "all"),
         help="Which recurrent states are kept for prefix caching.",
         runtimes=("vllm",),
     ),

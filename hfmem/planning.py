@@ -10,8 +10,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.answer import Failure
-from hfmem.checkpoint.strict_json import loads
+from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import HfmemError, UsageError
+from hfmem.hardware.training_fit import MFU
+from hfmem.lora_flags import lora_of
 from hfmem.memory.optimizers import optimizer as known_optimizer
 from hfmem.memory.quantize.schemes import scheme
 from hfmem.memory.training_run import (
@@ -21,13 +23,14 @@ from hfmem.memory.training_run import (
     Method,
     Objective,
     Offload,
+    Parallel,
     Precision,
     Rollout,
     TrainingRun,
     checked,
 )
 from hfmem.memory.workload import Attention, Device
-from hfmem.model.lora import ALL_LINEAR, LoraSpec, spec_of
+from hfmem.model.sparse import sparse_attention
 from hfmem.recipes import Recipe, recipe
 from hfmem.source import Access
 from hfmem.source.ahead import find
@@ -59,6 +62,7 @@ class TrainingFlags(Struct, frozen=True, kw_only=True):
     """Norms, rotary embedding and gated activations are fused."""
     optimizer_in_backward: bool | None = None
     activation_offload: bool | None = None
+    fused_recurrence: bool | None = None
     packed: bool | None = None
     reference_model: bool | None = None
     """Hold a frozen reference model; None is what the objective needs."""
@@ -77,6 +81,9 @@ class TrainingFlags(Struct, frozen=True, kw_only=True):
     offload: Offload = "none"
     device: Device = "cuda"
     gpu: tuple[str, ...] = ()
+    global_batch: int | None = None
+    """Sequences a step over all GPUs; sets how many micro-batches are accumulated."""
+    mfu: float | None = None
     rules: bool = False
 
 
@@ -84,8 +91,18 @@ def asked_of(flags: TrainingFlags) -> TrainingQuestion:
     """The question that flags ask. Raises UsageError."""
     chosen = recipe(flags.recipe) if flags.recipe is not None else None
     run = checked(run_of(flags, chosen))
+    if flags.global_batch is not None and flags.grad_accum is not None:
+        raise UsageError(
+            "--global-batch and --grad-accum settle the same.", hint="Keep one of them."
+        )
     return question(
-        run, gpus=flags.gpu, recipe=chosen, dp_given=flags.dp is not None, rules=flags.rules
+        run,
+        gpus=flags.gpu,
+        recipe=chosen,
+        dp_given=flags.dp is not None,
+        global_batch=flags.global_batch,
+        mfu=MFU if flags.mfu is None else flags.mfu,
+        rules=flags.rules,
     )
 
 
@@ -100,52 +117,61 @@ def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
         )
     quantize = flags.quantize or base.quantize
     scheme(quantize)
-    layout = base.parallel
-    fsdp = flags.fsdp if flags.zero is None else None
-    zero = flags.zero if flags.zero is not None else (0 if flags.fsdp else layout.zero)
-    if flags.fsdp is not None and flags.zero:
-        raise UsageError(
-            "ZeRO and FSDP are two ways to do the same.", hint="Keep --zero or --fsdp."
-        )
-    if fsdp is None and flags.zero is None:
-        fsdp = layout.fsdp
+    layout = _layout(flags, base.parallel)
+    # DeepSpeed casts the whole model to the type that it trains in.
+    loaded_wide = base.frozen_fp32 and flags.precision is None and not layout.zero
     return replace(
         base,
         objective=flags.objective,
         seq_len=_or(flags.seq_len, base.seq_len),
-        micro_batch=flags.micro_batch if flags.micro_batch is not None else base.micro_batch,
-        grad_accum=flags.grad_accum if flags.grad_accum is not None else base.grad_accum,
+        micro_batch=_or(flags.micro_batch, base.micro_batch),
+        grad_accum=_or(flags.grad_accum, base.grad_accum),
         optimizer=optimizer,
         precision=flags.precision or base.precision,
-        frozen_fp32=base.frozen_fp32 and flags.precision is None,
-        kbit_fp32=base.kbit_fp32 and not (base.frozen_fp32 and flags.precision is not None),
-        packed=base.packed if flags.packed is None else flags.packed,
+        frozen_fp32=loaded_wide,
+        kbit_fp32=base.kbit_fp32 and loaded_wide == base.frozen_fp32,
+        # trl 1.16 trainer/sft_trainer.py: ZeRO-3 gathers parameters of one type only.
+        adapter_fp32=base.adapter_fp32 and not (base.tiled_head and layout.zero == 3),
+        fused_recurrence=_or(flags.fused_recurrence, base.fused_recurrence),
+        packed=_or(flags.packed, base.packed),
         reference=flags.reference_model,
         rollout=_rollout(flags, base.rollout),
         attention=flags.attention or base.attention,
-        lora=_lora(flags, base.lora),
+        lora=lora_of(
+            flags.method,
+            base.lora,
+            rank=flags.lora_rank,
+            targets=flags.lora_targets,
+            adapter=flags.adapter,
+        ),
         quantize=quantize,
         checkpointing=flags.checkpointing or base.checkpointing,
         loss=flags.loss or base.loss,
-        fused_layers=base.fused_layers if flags.compile is None else flags.compile,
-        optimizer_in_backward=base.optimizer_in_backward
-        if flags.optimizer_in_backward is None
-        else flags.optimizer_in_backward,
-        activation_offload=base.activation_offload
-        if flags.activation_offload is None
-        else flags.activation_offload,
+        fused_layers=_or(flags.compile, base.fused_layers),
+        optimizer_in_backward=_or(flags.optimizer_in_backward, base.optimizer_in_backward),
+        activation_offload=_or(flags.activation_offload, base.activation_offload),
         device=flags.device,
-        parallel=replace(
-            layout,
-            dp=flags.dp or layout.dp,
-            tp=flags.tp,
-            pp=flags.pp,
-            ep=flags.ep,
-            sp=flags.sp,
-            zero=zero,
-            fsdp=fsdp,
-            offload=flags.offload,
-        ),
+        parallel=layout,
+    )
+
+
+def _layout(flags: TrainingFlags, base: Parallel) -> Parallel:
+    """How a run is spread; ZeRO that is said replaces a recipe's FSDP, and the other way round."""
+    if flags.fsdp is not None and flags.zero:
+        raise UsageError(
+            "ZeRO and FSDP are two ways to do the same.", hint="Keep --zero or --fsdp."
+        )
+    zero = flags.zero if flags.zero is not None else (0 if flags.fsdp else base.zero)
+    return replace(
+        base,
+        dp=flags.dp or base.dp,
+        tp=flags.tp,
+        pp=flags.pp,
+        ep=flags.ep,
+        sp=flags.sp,
+        zero=zero,
+        fsdp=(flags.fsdp or base.fsdp) if flags.zero is None else None,
+        offload=flags.offload,
     )
 
 
@@ -199,6 +225,7 @@ def flags_of(options: TrainKeywords) -> TrainingFlags:
         compile=options.get("compile"),
         optimizer_in_backward=options.get("optimizer_in_backward"),
         activation_offload=options.get("activation_offload"),
+        fused_recurrence=options.get("fused_recurrence"),
         packed=options.get("packed"),
         reference_model=options.get("reference_model"),
         completion_len=options.get("completion_len"),
@@ -215,6 +242,8 @@ def flags_of(options: TrainKeywords) -> TrainingFlags:
         offload=_choice("offload", options.get("offload", "none"), get_args(Offload)),
         device=_choice("device", options.get("device", "cuda"), get_args(Device)),
         gpu=(named,) if isinstance(named, str) else tuple(named),
+        global_batch=options.get("global_batch"),
+        mfu=options.get("mfu"),
         rules=options.get("rules", False),
     )
 
@@ -260,67 +289,19 @@ def _plain(flags: TrainingFlags) -> TrainingRun:
     )
 
 
-def _or(said: int | None, default: int | None) -> int | None:
+_Value = TypeVar("_Value")
+
+
+def _or(said: _Value | None, default: _Value) -> _Value:
     return default if said is None else said
 
 
-_MOST_RANK = 2**16
-
-
-def _lora(flags: TrainingFlags, base: LoraSpec) -> LoraSpec:
-    if flags.method == "full":
-        for name, said in (
-            ("--lora-rank", flags.lora_rank),
-            ("--lora-targets", flags.lora_targets),
-            ("--adapter", flags.adapter),
-        ):
-            if said is not None:
-                raise UsageError(
-                    f"{name} means nothing in full fine-tuning.", hint="Say --method lora or qlora."
-                )
-    spec = base if flags.adapter is None else spec_of(_adapter_config(flags.adapter))
-    if flags.lora_rank is not None:
-        if not 1 <= flags.lora_rank <= _MOST_RANK:
-            raise UsageError(
-                f"A rank of {flags.lora_rank:,} makes no sense.",
-                hint=f"It is a whole number from 1 to {_MOST_RANK:,}.",
-            )
-        spec = replace(spec, rank=flags.lora_rank)
-    if flags.lora_targets is not None:
-        spec = replace(spec, targets=_targets(flags.lora_targets))
-    return replace(spec, dora=spec.dora or flags.method == "dora")
-
-
-def _targets(text: str) -> str | tuple[str, ...]:
-    """``all-linear``, or names between commas."""
-    if text.strip().lower() == ALL_LINEAR:
-        return ALL_LINEAR
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise UsageError(
-            "--lora-targets names no module.", hint="Say all-linear, or q_proj,v_proj."
-        )
-    return names
-
-
-_MOST_BYTES = 2**20
-
-
-def _adapter_config(path: Path) -> dict[str, object]:
-    file = path / "adapter_config.json" if path.is_dir() else path
-    try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"{file} is no adapter_config.json: it is too large.")
-        raw = file.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"{file} cannot be read: {error.strerror}.",
-            hint="Name the file or the folder that peft wrote.",
-        ) from None
-    found = loads(raw, what=str(file), error=UsageError)
-    if not isinstance(found, dict):
-        raise UsageError(f"{file} holds no JSON object.", hint="It is what peft wrote.")
-    return found
+def with_sparse_note(answer: Plan | Failure) -> Plan | Failure:
+    """A plan that says which attention of its model is sparse; no number changes."""
+    if isinstance(answer, Failure):
+        return answer
+    note = Note(code="sparse_attention", message=sparse_attention(answer.model))
+    return replace(answer, model=replace(answer.model, notes=(*answer.model.notes, note)))
 
 
 def answers(

@@ -87,6 +87,7 @@ RECIPES: tuple[Recipe, ...] = (
             loss="fused",
             optimizer="adamw-8bit",
             fused_layers=True,
+            fused_recurrence=True,
         ),
         adapted=TrainingRun(
             precision="bf16-mixed",
@@ -97,6 +98,7 @@ RECIPES: tuple[Recipe, ...] = (
             loss="fused",
             optimizer="adamw-8bit",
             fused_layers=True,
+            fused_recurrence=True,
             kbit_fp32=False,
         ),
         source="the notebooks of unslothai/notebooks: per_device_train_batch_size 2, "
@@ -144,12 +146,14 @@ RECIPES: tuple[Recipe, ...] = (
             master="megatron",
             checkpointing="core-attention",
             fused_layers=True,
+            fused_recurrence=True,
         ),
         adapted=TrainingRun(
             precision="bf16-mixed",
             master="megatron",
             checkpointing="core-attention",
             fused_layers=True,
+            fused_recurrence=True,
         ),
         source="NVIDIA/Megatron-LM training/theoretical_memory_usage.py: bf16 weights, fp32 "
         "gradients, master weights and moments; selective recomputation of the core attention",

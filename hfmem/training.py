@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -9,17 +11,16 @@ from hfmem.answer import Failure, failure
 from hfmem.checkpoint.snapshot import Note, Snapshot
 from hfmem.errors import HfmemError, UsageError
 from hfmem.gpu import Gpu, GpuGroup
+from hfmem.hardware import bitsandbytes
 from hfmem.hardware.catalogue import COMMON, find, parse_gpu
-from hfmem.hardware.training_fit import TrainingFit, judge_training
+from hfmem.hardware.training_fit import MFU, TrainingFit, judge_training
 from hfmem.memory.cards import class_of, device_of
-from hfmem.memory.optimizers import optimizer
 from hfmem.memory.overhead import GpuClass
-from hfmem.memory.quantize.schemes import refusal, scheme
 from hfmem.memory.rules import Rule
 from hfmem.memory.training import resolved, training_estimate
 from hfmem.memory.training_estimate import TrainingEstimate
 from hfmem.memory.training_rules import training_rules
-from hfmem.memory.training_run import Method, TrainingRun
+from hfmem.memory.training_run import TrainingRun, checked
 from hfmem.memory.workload import Device
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
@@ -38,7 +39,7 @@ class MethodRow(Struct, frozen=True, kw_only=True):
     need_bytes: int
     """On one GPU."""
     cards: tuple[tuple[str, bool], ...]
-    """Ids of the common cards, and whether one holds it."""
+    """Ids of the cards, and whether one holds it."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -51,7 +52,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     fit: tuple[TrainingFit, ...]
     """One a named GPU group."""
     methods: tuple[MethodRow, ...]
-    """Methods against the common cards, when no GPU was named."""
+    """Methods against the GPUs that were named, one of each, or against the common cards."""
 
     rules: tuple[Rule, ...] = ()
     """Rules of thumb beside the exact figures; empty unless asked for."""
@@ -76,6 +77,9 @@ class TrainingQuestion(Struct, frozen=True, kw_only=True):
     groups: tuple[GpuGroup, ...]
     dp_given: bool
     """Otherwise a group's GPUs are data-parallel."""
+    global_batch: int | None = None
+    """Sequences a step over all GPUs, for which micro-batches are accumulated."""
+    mfu: float = MFU
     rules: bool = False
 
 
@@ -85,16 +89,34 @@ def question(
     gpus: tuple[str, ...] = (),
     recipe: Recipe | None = None,
     dp_given: bool = False,
+    global_batch: int | None = None,
+    mfu: float = MFU,
     rules: bool = False,
 ) -> TrainingQuestion:
-    """Resolve the names of a question. Raises UsageError for a GPU that is unknown."""
+    """Resolve the names of a question.
+
+    Raises UsageError for a GPU that is unknown, and for a global batch that no number of
+    micro-batches makes.
+    """
+    if not 0 < mfu <= 1:
+        raise UsageError(f"mfu is {mfu!r:.20}.", hint="Give --mfu a share from 0 to 1: 0.4.")
     groups = tuple(group for name in gpus for group in _groups(name))
     if run.rollout.vllm_share is not None and not groups:
         raise UsageError(
             "vLLM takes a share of a card, and no card was named.",
             hint="Name it: --gpu h100.",
         )
-    asked = TrainingQuestion(run=run, recipe=recipe, groups=groups, dp_given=dp_given, rules=rules)
+    asked = TrainingQuestion(
+        run=run,
+        recipe=recipe,
+        groups=groups,
+        dp_given=dp_given,
+        global_batch=global_batch,
+        mfu=mfu,
+        rules=rules,
+    )
+    if not groups:
+        return replace(asked, run=_accumulated(run, global_batch))
     for group in groups:
         spread(asked, group)
     return asked
@@ -121,7 +143,7 @@ def spread(asked: TrainingQuestion, group: GpuGroup) -> TrainingRun:
                 f"{group.count} GPUs.",
                 hint=f"Say --gpu {group.gpu.id}:{layout.gpus}, or leave --dp out.",
             )
-        return _on_card(asked.run, group)
+        return _on_card(_accumulated(asked.run, asked.global_batch), group)
     each = layout.tp * layout.pp
     if group.count % each:
         raise UsageError(
@@ -129,7 +151,25 @@ def spread(asked: TrainingQuestion, group: GpuGroup) -> TrainingRun:
             hint=f"Say --gpu {group.gpu.id}:{each} or a multiple of it.",
         )
     run = replace(asked.run, parallel=replace(layout, dp=group.count // each))
-    return _on_card(run, group)
+    return _on_card(_accumulated(run, asked.global_batch), group)
+
+
+def _accumulated(run: TrainingRun, global_batch: int | None) -> TrainingRun:
+    """The run with as many micro-batches a step as a global batch takes.
+
+    32 sequences on 4 GPUs with micro-batches of 2: 4 are accumulated.
+    """
+    if global_batch is None:
+        return run
+    once = run.micro_batch * run.parallel.dp
+    if global_batch < once or global_batch % once:
+        below = max(once, global_batch - global_batch % once)
+        raise UsageError(
+            f"A global batch of {global_batch:,} is no multiple of {run.micro_batch:,} × "
+            f"{run.parallel.dp:,} sequences, a micro-batch on every GPU.",
+            hint=f"Say --global-batch {below} or {below + once}, or change --micro-batch.",
+        )
+    return checked(replace(run, grad_accum=global_batch // once))
 
 
 def _on_card(run: TrainingRun, group: GpuGroup) -> TrainingRun:
@@ -151,71 +191,81 @@ def plan(snapshot: Snapshot, asked: TrainingQuestion) -> Plan:
         recipe=asked.recipe.name if asked.recipe else None,
         memory=memory,
         fit=tuple(
-            judge_training(group, model=model, run=spread(asked, group)) for group in asked.groups
+            judge_training(group, model=model, run=spread(asked, group), mfu=asked.mfu)
+            for group in asked.groups
         ),
-        methods=() if asked.groups or memory.unknown else _methods(model, run),
+        methods=() if memory.unknown else _methods(model, run, _cards(asked.groups)),
         rules=training_rules(model, resolved(run), memory) if asked.rules else (),
     )
 
 
-_METHODS: tuple[tuple[str, Method, str | None], ...] = (
-    ("full, as asked", "full", None),
-    ("full, 8-bit AdamW", "full", "adamw-8bit"),
-    ("LoRA", "lora", None),
-    ("QLoRA", "qlora", None),
-)
-"""Names, methods, and the optimizer where it is not the one that was asked for."""
+def _cards(groups: tuple[GpuGroup, ...]) -> tuple[Gpu, ...]:
+    """One of each GPU that was named, or the common ones."""
+    if not groups:
+        return tuple(find(card) for card in COMMON)
+    return tuple({group.gpu.id: group.gpu for group in groups}.values())
 
 
-def _methods(model: Model, run: TrainingRun) -> tuple[MethodRow, ...]:
-    """The table of methods and cards, on one GPU each, all else as asked."""
+def _ways(run: TrainingRun) -> Iterator[tuple[str, TrainingRun]]:
+    """Ways to fine-tune on one GPU, all else as asked; the savers are in the names."""
+    alone = replace(run, parallel=replace(run.parallel, dp=1, tp=1, pp=1, ep=1, sp=False))
+    saved = replace(alone, loss="fused" if run.loss == "standard" else run.loss)
+    saved = replace(saved, checkpointing="full")
+    told = "checkpointed, fused loss" if run.loss == "standard" else "checkpointed"
+    yield "full, as asked", replace(alone, method="full")
+    yield (
+        f"full, bf16, 8-bit AdamW, {told}",
+        replace(saved, method="full", precision="bf16", optimizer="adamw-8bit"),
+    )
+    adapted = replace(alone, optimizer_in_backward=False)
+    saved = replace(saved, optimizer_in_backward=False)
+    yield "LoRA, as asked", replace(adapted, method="lora")
+    yield f"LoRA, {told}", replace(saved, method="lora")
+    if run.precision == "fp32":
+        saved = replace(saved, precision="bf16-mixed")
+    yield f"QLoRA, {told}", replace(saved, method="qlora")
+
+
+def _methods(model: Model, run: TrainingRun, cards: tuple[Gpu, ...]) -> tuple[MethodRow, ...]:
+    """The table of methods and cards."""
     rows = []
-    for name, method, other in _METHODS:
-        changed = replace(run, method=method, optimizer=other or run.optimizer)
-        if changed.method != "full":
-            changed = replace(changed, optimizer_in_backward=False)
-        if changed.method == "qlora" and changed.kbit_fp32:
-            changed = replace(changed, checkpointing="full")
-        if changed.method == "qlora" and changed.precision == "fp32":
-            changed = replace(changed, precision="bf16-mixed")
+    for name, changed in _ways(run):
         try:
-            needs = _needs(model, changed)
+            needs = _needs(model, changed, cards)
         except UsageError:
             continue
-        cards = tuple((card, needs[_kind(find(card))]) for card in COMMON)
+        found = [(gpu, needs[_kind(gpu)]) for gpu in cards]
         rows.append(
             MethodRow(
                 name=name,
                 method=changed.method,
                 optimizer=changed.optimizer,
-                trainable=cards[0][1].trainable,
-                need_bytes=max(found.need_bytes for _, found in cards),
+                trainable=found[0][1].trainable,
+                need_bytes=max(need.need_bytes for _, need in found),
                 cards=tuple(
-                    (card, _runs(changed, find(card)) and found.need_bytes <= usable)
-                    for card, found in cards
-                    for usable in (find(card).usable_bytes,)
+                    (
+                        gpu.id,
+                        not bitsandbytes.refusal(changed, gpu)
+                        and need.need_bytes <= gpu.usable_bytes,
+                    )
+                    for gpu, need in found
                 ),
             )
         )
     return tuple(rows)
 
 
-def _runs(run: TrainingRun, gpu: Gpu) -> bool:
-    """Whether bitsandbytes has kernels for the card, where the run needs them."""
-    quantized = run.method == "qlora" or optimizer(run.optimizer).library == "bitsandbytes"
-    return not quantized or refusal(scheme(run.quantize), gpu) is None
-
-
 def _kind(gpu: Gpu) -> tuple[GpuClass, Device]:
     return class_of(gpu), device_of(gpu)
 
 
-def _needs(model: Model, run: TrainingRun) -> dict[tuple[GpuClass, Device], TrainingEstimate]:
-    """The run on every kind of the common cards."""
-    kinds = {_kind(find(card)) for card in COMMON}
+def _needs(
+    model: Model, run: TrainingRun, cards: tuple[Gpu, ...]
+) -> dict[tuple[GpuClass, Device], TrainingEstimate]:
+    """The run on every kind of card."""
     return {
         (gpu_class, device): training_estimate(model, replace(run, device=device), gpu_class)
-        for gpu_class, device in kinds
+        for gpu_class, device in {_kind(gpu) for gpu in cards}
     }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -155,3 +157,29 @@ def test_the_facts_are_a_folder_away(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (row,) = auditing.audit([ListItem(model=str(tmp_path))], ASKED)
     assert isinstance(row, Failure)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 5])
+@pytest.mark.parametrize("leave", ["close", "forget"])
+def test_an_audit_can_be_left(hub: dict[str, object], rows: int, leave: str) -> None:
+    asked: list[str] = []
+    gate = threading.Event()
+
+    def slowly(name: str) -> None:
+        asked.append(name)
+        if name >= "m05":
+            gate.wait(20)
+
+    names = [f"m{number:02}" for number in range(60)]
+    hub |= {name: partial(slowly, name) for name in names}
+    answers = auditing.audit(iter(items(*names)), ASKED)
+    for _ in range(rows):
+        next(answers)
+    if leave == "close":
+        answers.close()
+    del answers
+    gc.collect()
+    gate.set()
+    time.sleep(0.1)
+    # Those that had begun may end; of the rest none begins.
+    assert len(asked) <= 5 + auditing.MODELS_AT_ONCE

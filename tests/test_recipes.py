@@ -37,6 +37,11 @@ def test_every_recipe_can_be_estimated(name: str, method: str) -> None:
         # The configurations that the recipes name as their sources.
         ("trl", "full", "seq_len", 1024),
         ("trl", "full", "checkpointing", "full"),
+        ("trl", "full", "precision", "bf16-mixed"),
+        ("trl", "full", "tiled_head", True),
+        ("trl", "lora", "frozen_fp32", True),
+        ("trl", "lora", "adapter_fp32", True),
+        ("trl", "qlora", "adapter_fp32", False),
         ("torchtune", "full", "optimizer", "paged-adamw-8bit"),
         ("torchtune", "full", "optimizer_in_backward", True),
         ("torchtune", "lora", "grad_accum", 8),

@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from hfmem.checkpoint.loaders import DEFAULT, TRANSFORMERS, Pick
 from hfmem.checkpoint.snapshot import Note, RepoFile
-from hfmem.checkpoint.variants import is_variant, no_variant
 from hfmem.checkpoint.weight_sets import (
     Alternative,
     Component,
@@ -99,13 +98,22 @@ def weight_files(
             or _gguf(sets, None)
             or _foreign(sets)
         )
-        if pick.variant is not None and not is_variant(chosen, pick.variant):
-            raise no_variant(sets, pick.variant, stems=_STEMS)
+        if pick.variant is not None:
+            _check_variant(chosen, sets, pick.variant)
     if chosen is None:
         if sets:
-            raise _no_model(sets)
+            from hfmem.checkpoint.layout_refusals import no_model
+
+            raise no_model(sets)
         return None
     return _with_rest(chosen, names, sets)
+
+
+def _check_variant(chosen: WeightSet | None, sets: Sequence[FileSet], variant: str) -> None:
+    from hfmem.checkpoint.variants import is_variant, no_variant
+
+    if not is_variant(chosen, variant):
+        raise no_variant(sets, variant, stems=_STEMS)
 
 
 class _Names(Struct, frozen=True, kw_only=True):
@@ -173,7 +181,9 @@ def _model(
             if indexed and (index := _index(names, folder=folder, stem=stem)):
                 return _indexed(names, index)
             if len(whole) > 1:
-                raise _ambiguous(whole)
+                from hfmem.checkpoint.layout_refusals import ambiguous
+
+                raise ambiguous(whole)
     return None
 
 
@@ -331,21 +341,3 @@ def _with_rest(chosen: WeightSet, names: _Names, sets: Sequence[FileSet]) -> Wei
         index=chosen.index,
         notes=notes,
     )
-
-
-def _ambiguous(sets: Sequence[FileSet]) -> NoWeightsError:
-    names = ", ".join(repr(found.name)[:80] for found in sets[:4])
-    return NoWeightsError(
-        f"The repository holds several sets of weights and no index that chooses: {names}.",
-        hint="Name a revision with one set of weights.",
-    )
-
-
-def _no_model(sets: Sequence[FileSet]) -> NoWeightsError:
-    if parts := [found for found in sets if not found.complete]:
-        first = parts[0]
-        return NoWeightsError(
-            f"The shards of {first.name!r:.120} are incomplete: {len(first.files)} are there.",
-            hint="The upload is unfinished, or the folder is a partial download.",
-        )
-    return _ambiguous(sets)

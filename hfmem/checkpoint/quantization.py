@@ -52,7 +52,7 @@ def quantization(
     grouping of 4 bits and 128. Values that make no sense are as if they were not there: the tensors
     decide.
     """
-    settings = next(_declarations(config or {}, documents), {})
+    settings = declared_settings(config, documents)
     method = settings.get("quant_method") or settings.get("quant_algo")
     groupings = [*_general(settings), *_config_groups(settings)]
     by_module = {
@@ -66,6 +66,15 @@ def quantization(
         groupings=tuple(dict.fromkeys(groupings)),
         by_module=by_module,
     )
+
+
+def declared_settings(
+    config: Mapping[str, object] | None, documents: Mapping[str, Mapping[str, object]]
+) -> Mapping[str, object]:
+    """What is said first, as it is written; empty where nothing is, or of the cache alone."""
+    found = next(_declarations(config or {}, documents), {})
+    # ModelOpt writes null for weights that stay as they are.
+    return {} if found.get("quant_algo", "") is None and "quant_method" not in found else found
 
 
 def _declarations(

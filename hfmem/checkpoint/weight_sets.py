@@ -25,15 +25,27 @@ _FORMATS: dict[str, WeightFormat] = {
     ".ckpt": "torch",
     ".gguf": "gguf",
     ".onnx": "onnx",
-    ".h5": "other",
-    ".keras": "other",
-    ".msgpack": "other",
-    ".ot": "other",
-    ".nemo": "other",
-    ".tflite": "other",
-    ".mlmodelc": "other",
-    ".dduf": "other",
 }
+_UNREAD: dict[str, str] = {
+    ".h5": "HDF5 of Keras and TensorFlow",
+    ".keras": "Keras",
+    ".msgpack": "msgpack of Flax",
+    ".ot": "of rust-bert and tch",
+    ".nemo": "a NeMo archive",
+    ".tflite": "TensorFlow Lite",
+    ".task": "MediaPipe's",
+    ".litertlm": "LiteRT's",
+    ".mlmodel": "Core ML",
+    ".dduf": "a DDUF archive of diffusers",
+    ".engine": "an engine of TensorRT, built for one card",
+    ".plan": "an engine of TensorRT, built for one card",
+    ".pte": "ExecuTorch's",
+    ".pdparams": "of PaddlePaddle",
+    ".npz": "an archive of NumPy",
+    ".joblib": "a pickle of joblib",
+    ".pkl": "a pickle",
+}
+"""Formats that are named, with the size of their files, and not read."""
 
 # vLLM, model_loader/weight_utils.py: the .bin and .pt files of a trainer, which are no weights.
 _NO_WEIGHTS = re.compile(
@@ -47,6 +59,8 @@ _ORIGINAL_SHARD = re.compile(r"(?P<stem>consolidated)\.(?P<number>\d{2})", re.AS
 _GGUF_PART = re.compile(r"(?P<name>.+\.gguf)\.(?:split-[a-z]+|part\d{1,3}of\d{1,3})", re.ASCII)
 _ONNX_PART = re.compile(r"(?P<name>.+\.onnx)[_.]data(?:_\d+)?", re.ASCII)
 _OPENVINO = re.compile(r"openvino_.*\.bin")
+_TENSORFLOW_PART = re.compile(r"(?P<name>.+)\.data-\d{5}-of-\d{5}", re.ASCII)
+_CORE_ML = re.compile(r"(?:^|/)[^/]+\.(?:mlpackage|mlmodelc)(?:/|$)")
 
 
 class FileSet(Struct, frozen=True, kw_only=True):
@@ -149,7 +163,7 @@ def weight_sets(files: Iterable[RepoFile]) -> tuple[FileSet, ...]:
         if not is_safe_name(file.name):
             continue
         folder, _, base = file.name.rpartition("/")
-        if (place := _place(base)) is not None:
+        if (place := _place(base, folder)) is not None:
             groups.setdefault((folder, place), {}).setdefault(file.name, file)
     return tuple(
         FileSet(
@@ -173,13 +187,33 @@ class _Place(NamedTuple):
     total: int = 0
 
 
-def _place(base: str) -> _Place | None:
+def unread_format(name: str) -> str:
+    """What a file that is not read is: ``unread_format("tf_model.h5")`` is HDF5."""
+    base = name.rpartition("/")[2]
+    if _CORE_ML.search(name):
+        return "Core ML"
+    if _TENSORFLOW_PART.fullmatch(base):
+        return "of TensorFlow"
+    if _OPENVINO.fullmatch(base):
+        return "OpenVINO"
+    if ".onnx" in base:
+        return "ONNX"
+    suffix = base.rpartition(".")[2]
+    return _UNREAD.get(f".{suffix.lower()}", f"{suffix:.20}")
+
+
+def _place(base: str, folder: str) -> _Place | None:
+    if _CORE_ML.search(f"{folder}/"):
+        return _Place(base.partition(".")[0], "weight", "other") if base == "weight.bin" else None
+    if match := _TENSORFLOW_PART.fullmatch(base):
+        return _Place(match["name"], "data", "other")
     if match := _ONNX_PART.fullmatch(base):
         base = match["name"]
     if match := _GGUF_PART.fullmatch(base):
         base = match["name"]
     stem, dot, suffix = base.rpartition(".")
-    form = _FORMATS.get(dot + suffix.lower())
+    extension = dot + suffix.lower()
+    form = "other" if extension in _UNREAD else _FORMATS.get(extension)
     if form is None or not stem or _NO_WEIGHTS.fullmatch(base):
         return None
     if _OPENVINO.fullmatch(base):

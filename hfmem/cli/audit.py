@@ -51,6 +51,7 @@ def audit_list(
     output: options.Output = None,
     explain: options.Explain = False,
     rules: options.Rules = False,
+    quota_share: audit_options.QuotaShare = 1.0,
     resume: audit_options.Resume = False,
     baseline: audit_options.Baseline = None,
     engine: Mapping[str, object] | None = None,
@@ -98,6 +99,7 @@ def audit_list(
         token=token,
         offline=offline,
         rules=rules,
+        quota_share=auditing.share(quota_share),
     )
     items, query = _items(
         models,

@@ -71,6 +71,16 @@ Limit = Annotated[
         rich_help_panel=_LISTING,
     ),
 ]
+QuotaShare = Annotated[
+    float,
+    typer.Option(
+        "--quota-share",
+        metavar="F",
+        show_default=False,
+        help="This audit's part of the Hub's quotas, where several run at a time: 0.25 of four.",
+        rich_help_panel=_LISTING,
+    ),
+]
 Resume = Annotated[
     bool,
     typer.Option(

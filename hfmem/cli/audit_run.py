@@ -20,6 +20,7 @@ from hfmem.cli.journal import Journal
 from hfmem.cli.output import replacing, screen_of_stdout, to_stdout
 from hfmem.cli.pace import paced
 from hfmem.cli.verdict import INTERRUPTED, verdict
+from hfmem.errors import HubUnavailableError, RateLimitedError
 from hfmem.report import changes, documents, json, stored
 from hfmem.report.document import Layout
 from hfmem.report.documents import Store
@@ -29,13 +30,15 @@ from hfmem.source import turnstile
 
 Items = Sequence[ListItem | Failure]
 
+_OF_THE_NETWORK = frozenset({HubUnavailableError.code, RateLimitedError.code})
+
 
 class Plan(Struct, frozen=True, kw_only=True):
     """What an audit is to do with its answers."""
 
     delivery: Delivery
     resume: bool
-    baseline: Mapping[str, changes.Facts] | None
+    baseline: changes.Baseline | None
     query: Mapping[str, object] | None = None
     """The Hub's listing that the models come from; None where they are a list of the user's."""
 
@@ -131,21 +134,39 @@ def _digest(items: Items) -> str:
 
 
 def _fill(journal: Journal, items: Items, asked: Options, plan: Plan) -> None:
-    """Put every row that is missing into the journal."""
+    """Put every row that is missing into the journal.
+
+    What fails for the network's sake is asked for once more when all else is done, unless that is
+    most of the list: then it is no moment's trouble.
+    """
     speaker = Speaker(plan.delivery)
     missing = list(journal.missing())
-    with paced(total=len(items), done=len(items) - len(missing)) as pace:
-        pending = ((number, items[number]) for number in missing)
-        answers = auditing.completed(
-            pending,
-            asked,
-            announce=announce,
-            expected=len(missing),
-        )
-        for number, answer in answers:
+
+    def answers(numbers: Sequence[int]) -> Iterator[tuple[int, Estimate | Failure]]:
+        pending = ((number, items[number]) for number in numbers)
+        found = auditing.completed(pending, asked, announce=announce, expected=len(numbers))
+        for number, answer in found:
             journal.add(number, _line(answer, plan.delivery.format))
+            yield number, answer
+
+    with paced(total=len(items), done=len(items) - len(missing)) as pace:
+
+        def count(answer: Estimate | Failure) -> None:
             speaker.comment(answer)
             pace.advance(failed=isinstance(answer, Failure))
+
+        again: dict[int, Failure] = {}
+        for number, answer in answers(missing):
+            if isinstance(answer, Failure) and answer.code in _OF_THE_NETWORK:
+                again[number] = answer
+            else:
+                count(answer)
+        if 2 * len(again) > len(missing):
+            for failure in again.values():
+                count(failure)
+        else:
+            for _, answer in answers(list(again)):
+                count(answer)
     speaker.close()
 
 
@@ -161,7 +182,7 @@ def _write(journal: Journal, asked: Options, plan: Plan) -> int:
         explain=delivery.explain,
     )
     store = Store(lines=journal.lines)
-    found = None if plan.baseline is None else list(changes.compare(plan.baseline, store.rows()))
+    found = None if plan.baseline is None else _compared(plan.baseline, store, asked)
     if found is not None and (delivery.format in ("jsonl", "csv", "parquet") or not to_screen):
         _tell(found)
     if delivery.target is None:
@@ -176,6 +197,17 @@ def _write(journal: Journal, asked: Options, plan: Plan) -> int:
                     for piece in documents.pieces(delivery.format, store, layout, changes=found):
                         file.write(piece)
     return max(chain((0,), _verdicts(store, asked, delivery)))
+
+
+def _compared(then: changes.Baseline, store: Store, asked: Options) -> list[changes.Change]:
+    """What changed; with a word where the earlier audit asked another question."""
+    question = json.asked(asked.workload)
+    if differs := changes.other_question(then, question):
+        remark(
+            f"note: the baseline is of another question, {differs}: "
+            "totals and verdicts are not compared."
+        )
+    return list(changes.compare(then, store.rows(), question))
 
 
 def _verdicts(store: Store, asked: Options, delivery: Delivery) -> Iterator[int]:

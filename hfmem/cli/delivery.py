@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -74,7 +75,9 @@ class Delivery(Struct, frozen=True, kw_only=True):
     @property
     def shows_failures(self) -> bool:
         """The reader sees the failed models in the output itself."""
-        return self.format == "table" and self.target is None and not self.single
+        on_screen = self.format == "table" and self.target is None and not self.single
+        # Who reads a pipe reads the table later, or not at all: the errors go where errors go.
+        return on_screen and sys.stdout is not None and sys.stdout.isatty()
 
 
 def _check_parquet(target: Path | None) -> None:

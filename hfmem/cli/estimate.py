@@ -44,6 +44,8 @@ def estimate(
     explain: options.Explain = False,
     rules: options.Rules = False,
     plot: options.Plot = None,
+    gradient_checkpointing: options.GradientCheckpointing = False,
+    sparse_attention: options.SparseAttention = False,
     engine: Mapping[str, object] | None = None,
     _version: options.Version = False,
 ) -> int:
@@ -95,6 +97,12 @@ def estimate(
     )
     items = tuple(auditing.ListItem(model=model) for model in models)
     answers = auditing.run(items, asked)
+    if gradient_checkpointing or sparse_attention:
+        from hfmem.cli.savers import told
+
+        answers = told(
+            answers, gradient_checkpointing=gradient_checkpointing, sparse=sparse_attention
+        )
     if picture is None:
         return deliver(answers, delivery, workload=workload, expected=len(items))
     code = deliver(picture.watch(answers), delivery, workload=workload, expected=len(items))

@@ -295,6 +295,15 @@ Rules = Annotated[
 ]
 
 
+GradientCheckpointing = Annotated[
+    bool, typer.Option("--gradient-checkpointing", hidden=True, help="Saves nothing in inference.")
+]
+SparseAttention = Annotated[
+    bool, typer.Option("--sparse-attention", hidden=True, help="Whether the architecture has any.")
+]
+"""Hidden: they change no number, and are taken so that those who look for them are told why."""
+
+
 def _show_version(asked: bool) -> None:
     if asked:
         from hfmem._version import __version__

@@ -17,9 +17,7 @@ VERBS = {
     "train": "training and fine-tuning",
     "gpus": "the accelerators that are known",
     "record": "save a model's facts for use without a network",
-}
-RESERVED = {
-    "mcp": "There is no server yet.",
+    "mcp": "serve estimates to agents; needs the extra [mcp]",
 }
 VALUED = frozenset(
     {
@@ -40,15 +38,13 @@ _VERB_WORD = re.compile(rf"(\s*\S+\s+)({'|'.join(VERBS)})\s+")
 def route(words: Sequence[str]) -> list[str]:
     """The command line with its verb written first: ``route(["gpt2"]) == ["estimate", "gpt2"]``.
 
-    Raises UsageError for a verb after an option, and for a reserved word.
+    Raises UsageError for a verb after an option.
     """
     first = words[0] if words else ""
     if first in VERBS:
         return list(words)
-    if first in RESERVED:
-        raise UsageError(RESERVED[first], hint=_reach(first))
     late = _first_positional(words)
-    if late != first and (late in VERBS or late in RESERVED):
+    if late != first and late in VERBS:
         raise UsageError(
             f"The verb {late} comes first.",
             hint=f"Write: hfmem {late} … {_reach(late)}",

@@ -32,12 +32,13 @@ def train(
     output: options.Output = None,
     explain: options.Explain = False,
     rules: options.Rules = False,
+    sparse_attention: options.SparseAttention = False,
     run: Mapping[str, object] | None = None,
 ) -> int:
     """What training or fine-tuning a Hugging Face model needs in memory."""
     # Late, so that --help and usage errors need not wait for the arithmetic.
     from hfmem.cli.training_delivery import TrainingDelivery, deliver
-    from hfmem.planning import answers, asked_of, flags_of
+    from hfmem.planning import answers, asked_of, flags_of, with_sparse_note
     from hfmem.source import Access
 
     delivery = TrainingDelivery.of(
@@ -61,4 +62,7 @@ def train(
         offline=offline,
         waits_for_quota=False,
     )
-    return deliver(answers(models, asked, access), delivery, run=asked.run, expected=len(models))
+    found = answers(models, asked, access)
+    if sparse_attention:
+        found = map(with_sparse_note, found)
+    return deliver(found, delivery, run=asked.run, expected=len(models))

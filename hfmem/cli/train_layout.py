@@ -49,6 +49,16 @@ SAVERS: dict[str, tuple[object, object, object]] = {
         ),
         None,
     ),
+    "fused_recurrence": (
+        bool | None,
+        typer.Option(
+            "--fused-recurrence/--no-fused-recurrence",
+            show_default="no",
+            help="Recurrent layers run the kernels of flash-linear-attention or mamba-ssm.",
+            rich_help_panel=_SAVERS,
+        ),
+        None,
+    ),
     "optimizer_in_backward": (
         bool | None,
         typer.Option(
@@ -126,6 +136,17 @@ LAYOUT: dict[str, tuple[object, object, object]] = {
     "fsdp": (
         Fsdp | None,
         typer.Option("--fsdp", show_default=False, help="torch's FSDP.", rich_help_panel=_SPREAD),
+        None,
+    ),
+    "mfu": (
+        float | None,
+        typer.Option(
+            "--mfu",
+            metavar="F",
+            show_default="0.4",
+            help="Share of the peak rate that a step reaches, for its time.",
+            rich_help_panel=_SPREAD,
+        ),
         None,
     ),
     "offload": (

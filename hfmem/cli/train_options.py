@@ -38,7 +38,9 @@ OPTIONS: dict[str, tuple[object, object, object]] = {
     ),
     "objective": (
         Objective,
-        typer.Option("--objective", help="What for.", rich_help_panel=_HOW),
+        typer.Option(
+            "--objective", help="sft, or dpo, grpo and ppo as TRL runs them.", rich_help_panel=_HOW
+        ),
         "sft",
     ),
     "recipe": (
@@ -73,8 +75,8 @@ OPTIONS: dict[str, tuple[object, object, object]] = {
             "--batch",
             "-b",
             metavar="N",
-            show_default="1",
-            help="Sequences at once on a GPU.",
+            show_default="1, a group in grpo",
+            help="Sequences at once on a GPU: pairs in dpo, completions in grpo.",
             rich_help_panel=_HOW,
         ),
         None,
@@ -86,6 +88,17 @@ OPTIONS: dict[str, tuple[object, object, object]] = {
             metavar="N",
             show_default="1",
             help="Micro-batches a step.",
+            rich_help_panel=_HOW,
+        ),
+        None,
+    ),
+    "global_batch": (
+        int | None,
+        typer.Option(
+            "--global-batch",
+            metavar="N",
+            show_default=False,
+            help="Sequences a step over all GPUs; sets --grad-accum.",
             rich_help_panel=_HOW,
         ),
         None,

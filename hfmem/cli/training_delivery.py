@@ -165,7 +165,8 @@ def _table(kept: tuple[Plan | Failure, ...], delivery: TrainingDelivery) -> str:
         return ""
     blocks: list[RenderableType] = []
     if not delivery.single:
-        blocks += [training.rows(kept), Text()]
+        asked = training.question(plans[0].run, seq_len=plans[0].memory.seq_len)
+        blocks += [Text(asked, style="dim"), training.rows(kept), Text()]
     if delivery.single or delivery.explain:
         for plan in plans:
             blocks += [training.render(plan, screen, explained=delivery.explain), Text()]

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.errors import UsageError
-from hfmem.flags import Flags
+from hfmem.flag import Flags
 from hfmem.gpu import GpuGroup
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import MemoryEstimate

@@ -15,7 +15,8 @@ from hfmem.hardware.training_advice import advice
 from hfmem.memory.cards import class_of, device_of
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TRAINING_PARTS, TrainingEstimate
-from hfmem.memory.training_run import TrainingRun
+from hfmem.memory.training_objective import runs_reference
+from hfmem.memory.training_run import ONLINE, TrainingRun
 from hfmem.model.model import Model
 
 _MOST_BATCH, _MOST_TOKENS, _MOST_RANKS = 2**20, 2**24, 1024
@@ -44,7 +45,8 @@ class TrainingFit(Struct, frozen=True, kw_only=True):
     zero_ranks: tuple[tuple[int, int | None], ...] = ()
     """Fewest GPUs by ZeRO stage, at this micro-batch on each; None where even 1,024 do not do."""
     step_seconds: float | None = None
-    """One optimizer step at ``mfu`` of the peak rate; None where no rate is known."""
+    """One optimizer step at ``mfu`` of the peak rate; None where no rate is known, and where
+    completions are generated first."""
     mfu: float = MFU
     refusal: str = ""
     """Why it would not start on this card, whatever its memory: a kernel that is not there."""
@@ -169,14 +171,16 @@ def step_seconds(
     """Seconds of one optimizer step: operations by tokens over the rate at ``mfu``.
 
     6 operations a parameter and token: 2 forward, 4 backward (arXiv:2001.08361); 2 more where
-    layers are computed again, 2 less where the weights are frozen. Llama-3.1-8B, 16,384 tokens,
-    full, on an H100 of 989 TFLOPS: 6 × 8.03e9 × 16,384 / (0.4 × 989e12) = 2.0 s.
+    layers are computed again or a reference scores, 2 less where the weights are frozen.
+    Llama-3.1-8B, 16,384 tokens, full, on an H100 of 989 TFLOPS:
+    6 × 8.03e9 × 16,384 / (0.4 × 989e12) = 2.0 s.
     """
     rate = gpu.bf16_flops or gpu.fp16_flops
     active = model.parameters.active if model.parameters else None
-    if rate is None or active is None:
+    if rate is None or active is None or run.objective in ONLINE:
         return None
     each = 4 if run.adapted else 6
     each += 2 if run.checkpointing != "none" else 0
+    each += 2 if runs_reference(run) else 0
     tokens = found.seq_len * run.sequences * run.grad_accum * run.parallel.dp
     return each * active * tokens / (rate * mfu * run.parallel.gpus)

@@ -29,12 +29,14 @@ from msgspec.structs import replace
 from hfmem.memory.attention_activations import attention_instants, mask_parts
 from hfmem.memory.feed_forward_activations import feed_forward_instants
 from hfmem.memory.instants import TRANSFORMERS, Instant, Part, Step, part
+from hfmem.memory.listed_activations import listed_instants
 from hfmem.memory.recurrent_activations import recurrent_instants
 from hfmem.model.forward_shapes import (
     Attention,
     ForwardPass,
     GatedDelta,
     LayerKind,
+    Listed,
     Mamba2,
     Stored,
 )
@@ -208,6 +210,8 @@ def _layer_instants(forward: ForwardPass, kind: LayerKind, step: Step) -> Iterat
             yield from attention_instants(forward, shape, step, residents=residents)
         case (GatedDelta() | Mamba2()) as shape:
             yield from recurrent_instants(forward, shape, step, residents=residents)
+        case Listed() as shape:
+            yield from listed_instants(forward, shape, step, residents=residents)
         case None:
             pass
         case other:
@@ -244,9 +248,7 @@ def _concatenation(kind: LayerKind, step: Step) -> Iterator[Instant]:
         name = "cache concatenation"
         rows = step.batch * _kept_tokens(stored, step)
         source = f"{TRANSFORMERS} cache_utils.py: update concatenates"
-        yield Instant(
-            name=name, parts=(part(name, rows, widest, step.width, what, source=source),)
-        )
+        yield Instant(name=name, parts=(part(name, rows, widest, step.width, what, source=source),))
 
 
 def _kept_tokens(stored: Stored, step: Step) -> int:
@@ -255,6 +257,8 @@ def _kept_tokens(stored: Stored, step: Step) -> int:
 
 def _kept_bytes(stored: Stored, step: Step) -> int:
     cells = (stored.key + stored.value) * _kept_tokens(stored, step) * step.width
+    if stored.ratio:
+        cells += stored.pooled * (step.keys // stored.ratio) * step.width
     state = stored.conv_elements * step.width + stored.state_elements * 4
     return step.batch * (cells + state)
 
@@ -268,19 +272,20 @@ def _inputs(forward: ForwardPass, step: Step) -> tuple[Part, ...]:
     ids = Part(
         name="token ids",
         bytes=8 * step.queries * (step.batch + 1),
-        because=f"8 bytes × {step.queries:,} int64 ids × ({step.batch} sequences + positions)",
+        because=f"8 bytes × {step.queries:,} × {step.batch + 1}: int64 ids, and their positions",
     )
     width = 4 if forward.rope_fp32 else step.width
     rope = part("rope tables", step.queries, forward.rope_elements, width, "cosine and sine")
     width = forward.hidden if forward.position_embeddings else 0
     learned = part("position embeddings", step.queries, width, step.width, "one row a position")
-    return (ids, rope, learned)
+    pixels = part("pixel values", step.rows, forward.pixels, step.width, "of each patch")
+    return (pixels, rope, learned) if forward.pixels else (ids, rope, learned)
 
 
 def _per_layer_inputs(forward: ForwardPass, step: Step) -> tuple[Part, ...]:
     if not forward.per_layer_inputs:
         return ()
-    each = forward.per_layer_inputs
+    each = forward.per_layer_copies * forward.per_layer_inputs
     return (part("per-layer inputs", step.rows, each, step.width, "all layers' own embeddings"),)
 
 

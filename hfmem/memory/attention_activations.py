@@ -55,11 +55,12 @@ def attention_instants(
         query + key + value if shape.fused_qkv else 0
     )
     if shape.qk_norm:
+        projected = projection + query + (key + value if shape.norms_late else 0)
         yield Instant(
             name="query norm",
             parts=(
                 stream,
-                part("query, key, value", step.rows, projection + query, step.width, "query"),
+                part("query, key, value", step.rows, projected, step.width, "as projected"),
                 part("query norm", step.rows, 2 * query, 4, "fp32 copy and product"),
             ),
             stored=False,
@@ -75,6 +76,16 @@ def attention_instants(
     qkv = part("query, key, value", step.rows, alive, step.width, "query")
     kernel = _kernel_parts(shape, step, masked=_is_masked(forward, shape, step))
     yield Instant(name="attention", parts=(stream, qkv, *kernel))
+    if shape.block_mask and step.queries > 1:
+        # Zeros and their filled copy; chosen blocks a head, those with causal, and the others.
+        bytes_each = 2 * step.width + 3
+        mask = part("block mask", step.pairs, shape.heads, bytes_each, "of all heads, while built")
+        causal = part("attention mask", step.pairs, 1, 1, "causal")
+        yield Instant(name="block mask", parts=(stream, qkv, mask, causal))
+    if shape.rotated_dim and step.attention != "eager":
+        wide = 2 * shape.heads * shape.v_head_dim
+        output = part("attention output", step.rows, wide, step.width, "by heads, and by tokens")
+        yield Instant(name="attention output", parts=(stream, qkv, output))
 
 
 def _rotated_part(shape: Attention, step: Step, *, query: int, key: int) -> Part:
@@ -82,7 +93,15 @@ def _rotated_part(shape: Attention, step: Step, *, query: int, key: int) -> Part
 
     Three tensors as wide as the query; or, once it is rotated, that and three as wide as the keys.
     """
-    turned = max(3 * query, query + 3 * key)
+    if shape.rotary == "complex":
+        # xq.float() and xk.float(), both products, and both results in the model's dtype.
+        both = query + key
+        return part("rotated query and keys", step.rows, both, 8 + step.width, "complex64")
+    share = shape.rotated_dim or shape.head_dim
+    joined = (query + key) if shape.rotated_dim else 0
+    whole = max(shape.head_dim, 1)
+    query, key = query * share // whole, key * share // whole
+    turned = max(3 * query, query + 3 * key, query + key + joined)
     if shape.rotary == "fp32":
         turned += query + key
     width = step.width if shape.rotary == "model" else 4
@@ -126,6 +145,11 @@ def _latent_instants(
                 part("indexer scores", step.pairs, scores, 4, "scores and scaled scores"),
             ),
         )
+        if step.batch > 1 and step.queries > 1:
+            # The product of several sequences copies each one's keys for every query.
+            keys = part("indexer keys", step.pairs, latent.indexer_dim, 4, "fp32, for every query")
+            products = part("indexer scores", step.pairs, latent.indexer_heads, 4, "their product")
+            yield Instant(name="indexer keys", parts=(*parts, keys, products))
     masked = _is_masked(forward, shape, step)
     if latent.selected and step.attention == "sdpa":
         parts.append(part("attention mask", step.pairs, 2, 1, "selected tokens, and with causal"))
@@ -199,6 +223,8 @@ def _eager_scores(shape: Attention, step: Step) -> Part:
             copies, each, pairs = 2, step.width, step.pairs
         case "sinks":
             copies, each, pairs = 3, step.width, step.pairs + step.rows
+        case "joined_sinks":
+            copies, each, pairs = 2, step.width, step.pairs + step.rows
         case "returned":
             copies, each, pairs = 4, step.width, step.pairs
         case other:

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 
 from hfmem.memory.term import Term, total
 from hfmem.model.media import EncoderPass
-from hfmem.model.vision_towers import rotary_residents
 
 
 def encoder_activations(
@@ -27,18 +26,24 @@ def _one(run: EncoderPass, *, batch: int, dtype_bytes: int) -> Term:
     # The embeddings and the layer input are kept states already where all states are kept.
     wide = run.residents + max(0, run.kept_states - 2)
     mlp = rows * dtype_bytes * (wide * run.hidden + run.inner)
-    rotary = rows * (dtype_bytes * rotary_residents() * run.hidden + 4 * run.rotary_elements)
+    rotary = rows * (dtype_bytes * run.rotary_residents * run.hidden + 4 * run.rotary_elements)
     kept = run.kept_states + 1 if run.projected_beside_states else 1
     projector = rows * dtype_bytes * (kept * run.hidden + 2 * run.projected)
+    convolved = batch * run.convolved_positions
     instants = [
+        (
+            convolved * run.convolved * dtype_bytes,
+            f"{convolved:,} positions of the first convolution × {run.convolved:,} × "
+            f"{dtype_bytes} bytes",
+        ),
         (
             mlp,
             f"{rows:,} positions × {dtype_bytes} bytes × ({wide} × {run.hidden:,} + {run.inner:,})",
         ),
         (
             rotary if run.rotary_elements else 0,
-            f"{rows:,} positions × ({rotary_residents()} × {run.hidden:,} × {dtype_bytes} bytes + "
-            f"{run.rotary_elements:,} × 4 bytes)",
+            f"{rows:,} positions × ({run.rotary_residents} × {run.hidden:,} × {dtype_bytes} bytes "
+            f"+ {run.rotary_elements:,} × 4 bytes)",
         ),
         (
             projector if run.projected else 0,

@@ -70,6 +70,9 @@ class MemoryEstimate(Struct, frozen=True, kw_only=True):
     cannot do that."""
     pool: Pool | None = None
     """None without a card, and for engines whose cache grows."""
+    host: Term | None = None
+    """What the host's memory holds beside the devices, at its largest; None where the host is the
+    device, and for engines whose share of it is not described."""
     refusal: str | None = None
     """Why the engine would not start on this group whatever the workload; None where it would."""
 
@@ -82,6 +85,11 @@ class MemoryEstimate(Struct, frozen=True, kw_only=True):
     def largest(self) -> Phase:
         """The largest instant of the most loaded device."""
         return max(self.most_loaded, key=lambda phase: phase.memory.bytes)
+
+    @property
+    def cache_bytes(self) -> int:
+        """The state that a run keeps for all sequences, whichever instant is the largest."""
+        return max(phase.part("kv_cache").bytes for phase in self.phases)
 
     @property
     def need_bytes(self) -> int:

@@ -34,7 +34,13 @@ def feed_forward_instants(
         residents += 2
     match layer.feed_forward:
         case Mlp() as mlp:
+            if mlp.after_residents:
+                fp32 = part("norm", step.rows, hidden, NORM_BYTES["rms"], "fp32 copies")
+                after = (_stream(forward, step, mlp.after_residents), fp32)
+                yield Instant(name="norm after the mlp", parts=after)
             yield _mlp_instant(forward, mlp, step, residents=residents)
+        case Experts(every_token=True) as experts:
+            yield from _every_token_instants(forward, experts, step, residents=residents)
         case Experts() as experts:
             yield from _expert_instants(forward, experts, step, residents=residents)
         case None:
@@ -72,6 +78,9 @@ def _mlp_instant(forward: ForwardPass, mlp: Mlp, step: Step, *, residents: int) 
     elements = mlp_elements(
         width=mlp.width, form=mlp.form, copies=mlp.activation_copies, hidden=forward.hidden
     )
+    if mlp.masked:
+        # One byte an element, in elements of the model's dtype.
+        elements += mlp.width // step.width
     what = f"{mlp.form}, {mlp.width:,} wide"
     return Instant(
         name="mlp",
@@ -156,3 +165,24 @@ def _expert_instants(
                 part("mlp intermediate", step.rows, elements, step.width, "shared expert"),
             ),
         )
+
+
+def _every_token_instants(
+    forward: ForwardPass, moe: Experts, step: Step, *, residents: int
+) -> Iterator[Instant]:
+    """models/llama4/modeling_llama4.py: Llama4TextMoe repeats all tokens for each of its experts.
+
+    The repeated tokens and the joint projection live until the experts return; beside them the
+    activated gate and the product, then the product and the output.
+    """
+    stream = _stream(forward, step, residents)
+    rows = step.rows * moe.experts
+    copied = part(
+        "expert dispatch", rows, forward.hidden, step.width, f"all tokens for {moe.experts} experts"
+    )
+    for name, elements, what in (
+        ("experts gate", 4 * moe.width, "projection, gate and product"),
+        ("experts down", 3 * moe.width + forward.hidden, "projection, product and output"),
+    ):
+        inner = part("expert intermediate", rows, elements, step.width, what)
+        yield Instant(name=name, parts=(stream, copied, inner))

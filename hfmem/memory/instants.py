@@ -55,9 +55,7 @@ class Step(Struct, frozen=True, kw_only=True):
         return self.batch * self.queries * self.keys
 
 
-def part(
-    name: str, rows: int, elements: int, width: int, what: str, *, source: str = ""
-) -> Part:
+def part(name: str, rows: int, elements: int, width: int, what: str, *, source: str = "") -> Part:
     """``part("logits", 1, 128_256, 2, "…").bytes == 256_512``; rows × elements × bytes."""
     return Part(
         name=name,

@@ -14,9 +14,11 @@ from hfmem.errors import UsageError
 from hfmem.memory.packed_loading import GGUF_LOADED, METHODS, Place, Rule, rule_of
 from hfmem.memory.pipeline import pipeline_weights
 from hfmem.memory.quantize import convert, scheme
+from hfmem.memory.quantize.schemes import pipeline_choices
 from hfmem.memory.term import Term
 from hfmem.memory.weights import Expansion, loaded_dtype, weights
 from hfmem.model.model import Model
+from hfmem.units import gib
 
 
 class Held(Struct, frozen=True, kw_only=True):
@@ -51,10 +53,7 @@ def held(
         return None
     if model.pipeline is not None:
         if quantize is not None:
-            raise UsageError(
-                f"{model.name!r:.120} is a pipeline; the quantization of its parts is not known.",
-                hint="Name the folder of one component, or leave out --quantize.",
-            )
+            return _quantized_pipeline(model, quantize, asked=asked)
         found = pipeline_weights(model.weights, dtype=asked)
         return Held(
             loading=found.weights,
@@ -134,7 +133,13 @@ def _unloadable(model: Model) -> tuple[Note, ...]:
 
 
 def _quantized(model: Model, name: str, *, dtype: str) -> Held:
-    found = convert(model, scheme(name), dtype=dtype)
+    wanted = scheme(name)
+    if model.gguf_architecture is not None and wanted.file_type is None:
+        raise UsageError(
+            f"transformers does not convert a GGUF file to {wanted.name} as it loads.",
+            hint="Name the model in safetensors that it was made from.",
+        )
+    found = convert(model, wanted, dtype=dtype)
     beside, what = _conversion(model, dtype)
     if found.largest_converted_bytes > beside:
         beside, what = found.largest_converted_bytes, "the largest matrix before it is converted"
@@ -144,6 +149,38 @@ def _quantized(model: Model, name: str, *, dtype: str) -> Held:
         beside=beside,
         beside_what=what,
         notes=(found.note,),
+    )
+
+
+def _quantized_pipeline(model: Model, name: str, *, asked: str | None) -> Held:
+    """Every component in a scheme, and what has no linear layer in half precision.
+
+    diffusers 0.42 quantizers/bitsandbytes/bnb_quantizer.py and torchao/torchao_quantizer.py:
+    update_torch_dtype. Raises UsageError for a scheme that diffusers does not convert with.
+    """
+    wanted = scheme(name)
+    if not wanted.pipelines:
+        raise UsageError(
+            f"diffusers does not convert a pipeline to {wanted.name} as it loads.",
+            hint=f"Choose one of: {', '.join(pipeline_choices())}.",
+        )
+    dtype = asked or ("BF16" if wanted.name.startswith("torchao") else "F16")
+    found = convert(model, wanted, dtype=dtype)
+    largest = max((part.bytes for part in found.weights.parts), default=0)
+    held = replace(found.weights, low=min(largest, found.weights.bytes), high=found.weights.bytes)
+    one = next((part.name for part in found.weights.parts if part.bytes == largest), "")
+    message = (
+        f"All components together take {gib(held.bytes)}; one after another, with "
+        f"enable_model_cpu_offload(), the largest is {one} with {gib(largest)}."
+    )
+    return Held(
+        loading=held,
+        used=held,
+        beside=found.largest_converted_bytes,
+        beside_what="the largest matrix before it is converted",
+        notes=(found.note, Note(code="pipeline", message=message))
+        if len(found.weights.parts) > 1
+        else (found.note,),
     )
 
 

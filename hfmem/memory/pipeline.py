@@ -46,12 +46,15 @@ def pipeline_weights(runs: Iterable[WeightRun], *, dtype: str | None) -> Pipelin
     together = total("weights", parts, because="all components of the pipeline on the device")
     largest = parts[0] if parts else together
     most = together.bytes if dtype else max(sum(_by_component(kept, "F32").values()), 0)
-    words = f"All components together take {gib(together.bytes)}"
+    words = "All components together take" if len(parts) > 1 else "The weights take"
+    words += f" {gib(together.bytes)}"
     if dtype is None:
         words += f" as stored, {gib(most)} in float32, which diffusers takes without torch_dtype"
     message = (
         f"{words}; one after another, with enable_model_cpu_offload(), the largest is "
         f"{largest.name} with {gib(largest.bytes)}."
+        if len(parts) > 1
+        else f"{words}."
     )
     return PipelineWeights(
         weights=replace(

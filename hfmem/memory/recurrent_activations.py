@@ -43,10 +43,15 @@ def recurrent_instants(
         result = part("recurrence output", step.rows, output, step.width, "of the fused kernel")
         yield Instant(name="recurrence", parts=(stream, *projected, result))
     else:
-        yield Instant(name="recurrence", parts=(stream, *projected, *scan))
+        for held in scan:
+            yield Instant(name="recurrence", parts=(stream, *projected, *held))
 
 
-def _gated_delta(shape: GatedDelta, step: Step) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+_Scan = tuple[tuple[Part, ...], tuple[tuple[Part, ...], ...]]
+"""What is projected and lives through the scan, and what each instant of the scan holds."""
+
+
+def _gated_delta(shape: GatedDelta, step: Step) -> _Scan:
     """models/qwen3_next/modeling_qwen3_next.py: torch_chunk_gated_delta_rule.
 
     At its last statement live: values padded, scaled by beta, new, read out, and their copy; keys
@@ -61,19 +66,21 @@ def _gated_delta(shape: GatedDelta, step: Step) -> tuple[tuple[Part, ...], tuple
         part("convolution", step.rows, 2 * keys + values, step.width, "query, keys, values"),
     )
     heads = shape.value_heads
-    return projected, (
+    held = (
         part("scan values", step.rows, 5 * values, 4, "fp32"),
         part("scan keys", step.rows, 5 * heads * shape.key_dim, 4, "fp32, for all value heads"),
         part("scan matrices", step.rows, 3 * heads * shape.chunk, 4, f"chunks of {shape.chunk}"),
     )
+    return projected, (held,)
 
 
-def _mamba2(shape: Mamba2, step: Step) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+def _mamba2(shape: Mamba2, step: Step) -> _Scan:
     """models/nemotron_h/modeling_nemotron_h.py: mamba2_chunk_scan.
 
     At its last contraction live: B and C for all heads, padded, B decayed and C copied; the chunk
     squares L, G and M; the inputs, their padded and skipped copies and two outputs; the states of
-    all chunks twice.
+    all chunks twice. At its end, where the outputs are added and laid out: B and C, B decayed; the
+    squares; the inputs and their skipped copy, and five outputs; the chunks' states once.
     """
     inner = shape.heads * shape.head_dim
     groups = 2 * shape.groups * shape.state
@@ -82,10 +89,15 @@ def _mamba2(shape: Mamba2, step: Step) -> tuple[tuple[Part, ...], tuple[Part, ..
         part("convolution", step.rows, inner + groups, step.width, "inputs, B and C"),
     )
     chunks = -(-step.queries // shape.chunk)
-    states = 2 * chunks + 1
-    return projected, (
-        part("scan B and C", step.rows, 4 * shape.heads * shape.state, 4, "fp32, for all heads"),
-        part("scan matrices", step.rows, 3 * shape.heads * shape.chunk, 4, "L, G and M"),
-        part("scan inputs", step.rows, 4 * inner, 4, "fp32"),
-        part("scan states", step.batch * states, inner * shape.state, 4, "of all chunks"),
+    rows = step.batch * chunks * shape.chunk
+    squares = part("scan matrices", rows, 3 * shape.heads * shape.chunk, 4, "L, G and M")
+    contraction, end = (4, 4, 2 * chunks + 1), (3, 7, chunks + 1)
+    return projected, tuple(
+        (
+            part("scan B and C", rows, both * shape.heads * shape.state, 4, "fp32, for all heads"),
+            squares,
+            part("scan inputs", rows, inputs * inner, 4, "fp32, and outputs"),
+            part("scan states", step.batch * states, inner * shape.state, 4, "of all chunks"),
+        )
+        for both, inputs, states in (contraction, end)
     )

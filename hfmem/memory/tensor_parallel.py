@@ -49,7 +49,7 @@ _WHOLE = re.compile(
     r"|e_score_correction_bias|linear\.weight)$|e_score_correction_bias$|indexer\.|position_embed"
     r"|embed_positions|\.wpe\."
     # DeepSeek-V4 (models/deepseek_v4: disable_tp): compressors, the joint key, hyper-connections.
-    r"|\.compressor\.|\.wkv\.|\bhc_\w+"
+    r"|\.compressor\.|\.wkv\.|self_attn\.kv_proj\.|\bhc_\w+|_hc\."
 )
 _KV = re.compile(r"\.(?:k_proj|v_proj|wk|wv|key|value|k|v)\.[\w.]+$")
 _FUSED = re.compile(r"\.(?:qkv_proj|query_key_value|c_attn|Wqkv|wqkv|qkv)\.[\w.]+$")
@@ -133,9 +133,14 @@ def _widened(weight: WeightRun, size: int, multiples: tuple[int, int]) -> int:
 
 @lru_cache(maxsize=256)
 def rank_weights(
-    runs: tuple[WeightRun, ...], rank: Rank, *, dtype: str, model_type: str | None
+    runs: tuple[WeightRun, ...],
+    rank: Rank,
+    *,
+    dtype: str,
+    model_type: str | None,
+    read: bool = True,
 ) -> Term:
-    """All weights on one rank, by component."""
+    """All weights on one rank, by component; derived, not exact, where no file was ``read``."""
     sizes: dict[str, int] = {}
     for weight in runs:
         size = rank_bytes(weight, rank, dtype=dtype, model_type=model_type)
@@ -146,7 +151,7 @@ def rank_weights(
         Term(
             name=name,
             bytes=size,
-            basis="exact" if rank.tp == 1 else "derived",
+            basis="exact" if rank.tp == 1 and read else "derived",
             because=f"{layers}, divided over {rank.tp}",
         )
         for name, size in sorted(sizes.items(), key=lambda item: -item[1])

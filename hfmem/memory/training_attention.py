@@ -119,7 +119,7 @@ def _eager(attention: Attention, saving: Saving) -> Iterator[Saved]:
         case "twice":
             each = 2 * saving.kernel + 1
             what = "softmax, dropped softmax and the mask"
-        case "sinks":
+        case "sinks" | "joined_sinks":
             each = saving.kernel
             what = "softmax with sinks"
         case other:

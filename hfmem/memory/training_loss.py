@@ -91,16 +91,8 @@ def loss_bytes(
                 "LinearCrossEntropyLoss, 8 chunks",
             )
         case "fused":
-            chunk = liger_chunk(rows=rows, vocab=vocab, hidden=hidden)
-            gradient = rows * hidden * width + (vocab * hidden * width if head_trained else 0)
-            return LossBytes(
-                forward=chunk * vocab * (width + 4) + gradient,
-                kept=gradient,
-                backward=gradient,
-                after=gradient,
-                because=f"{chunk:,} of {rows:,} tokens × {vocab:,} at a time; the gradient of the "
-                "hidden states is kept" + (", the head's too" if head_trained else ""),
-                source=LIGER_SOURCE,
+            return _fused(
+                rows=rows, vocab=vocab, hidden=hidden, width=width, head_trained=head_trained
             )
         case _:
             assert_never(loss)
@@ -173,4 +165,19 @@ def ppo_loss_bytes(
         because=f"{rows:,} tokens × {vocab:,} × {each} bytes to the end of the micro-batch, and "
         f"the gradients of {completion_rows:,} generated ones",
         source="trl 1.12 experimental/ppo/ppo_trainer.py: PPOTrainer.train",
+    )
+
+
+def _fused(*, rows: int, vocab: int, hidden: int, width: int, head_trained: bool) -> LossBytes:
+    """Liger's: the gradient is computed in the forward pass, a piece at a time."""
+    chunk = liger_chunk(rows=rows, vocab=vocab, hidden=hidden)
+    gradient = rows * hidden * width + (vocab * hidden * width if head_trained else 0)
+    return LossBytes(
+        forward=chunk * vocab * (width + 4) + gradient,
+        kept=gradient,
+        backward=gradient,
+        after=gradient,
+        because=f"{chunk:,} of {rows:,} tokens × {vocab:,} at a time; the gradient of the "
+        "hidden states is kept" + (", the head's too" if head_trained else ""),
+        source=LIGER_SOURCE,
     )

@@ -8,6 +8,7 @@ from typing import assert_never
 from hfmem.checkpoint.snapshot import Note
 from hfmem.memory.training_parameters import Parameter
 from hfmem.memory.training_run import TrainingRun
+from hfmem.memory.workload import Attention
 from hfmem.model.forward_shapes import ForwardPass, GatedDelta, Mamba2
 from hfmem.model.lora import Adapters
 
@@ -16,16 +17,17 @@ _TOWERS = frozenset({"vision", "audio", "encoder"})
 
 def run_notes(
     forward: ForwardPass | None,
+    missing: str,
     run: TrainingRun,
     lora: Adapters | None,
     parameters: tuple[Parameter, ...],
 ) -> Iterator[Note]:
-    """Notes of a run on a model."""
+    """Notes of a run on a model; ``missing`` is what is not known where ``forward`` is None."""
     if forward is None:
         yield Note(
             code="activations_unknown",
-            message="How this family's layers save for the backward pass is not described: the "
-            "states alone are told.",
+            message=f"What {missing} save for the backward pass is not described: the states "
+            "alone are told.",
         )
     if lora is not None and lora.skipped_experts:
         yield Note(
@@ -33,19 +35,35 @@ def run_notes(
             message="all-linear does not reach the routed experts: transformers 5 holds them as "
             "fused parameters, which peft adapts only when they are named.",
         )
-    if any(p.component in _TOWERS and p.trained for p in parameters) and forward is not None:
+    towers = sorted({p.component for p in parameters if p.component in _TOWERS})
+    if towers and forward is not None:
+        named = " and ".join(towers)
+        trained = any(p.component in _TOWERS and p.trained for p in parameters)
         yield Note(
             code="text_only_activations",
-            message="The activations are those of text: pictures and sound through the model's "
-            "encoders are not counted.",
+            message=f"The activations are those of text: what the {named} tower "
+            + ("saves" if trained else "holds")
+            + " of pictures and sound is not described and not counted.",
         )
     kinds = forward.kinds if forward else ()
     if any(isinstance(kind.shape.mixer, (GatedDelta, Mamba2)) for kind in kinds):
         yield Note(
             code="recurrent_kernels",
-            message="Recurrent layers are taken to run flash-linear-attention's or mamba-ssm's "
-            "kernels; PyTorch's own path keeps several times as much.",
+            message="Recurrent layers are taken to run the kernels of flash-linear-attention or "
+            "mamba-ssm; what these keep is derived from their arguments, and was not measured."
+            if run.fused_recurrence
+            else "Recurrent layers are taken to run in PyTorch, as they do where "
+            "flash-linear-attention and mamba-ssm are not installed; with their kernels they keep "
+            "several times less: --fused-recurrence.",
         )
+    yield from _run_notes(run, parameters, attention=forward.default_attention if forward else None)
+    yield from _objective_notes(run)
+
+
+def _run_notes(
+    run: TrainingRun, parameters: tuple[Parameter, ...], *, attention: Attention | None
+) -> Iterator[Note]:
+    """Of the run itself; ``attention`` is the model's own."""
     if run.activation_offload and run.checkpointing == "none":
         yield Note(
             code="activation_offload",
@@ -58,7 +76,6 @@ def run_notes(
             message="bitsandbytes does not quantize fused experts, and preparing for k-bit "
             "training casts them to fp32 (peft 0.21): this takes more than --method lora.",
         )
-    yield from _objective_notes(run)
     if run.frozen_fp32 and run.adapted:
         yield Note(
             code="loaded_in_fp32",
@@ -66,7 +83,7 @@ def run_notes(
             "(trl 1.16 trainer/utils.py: create_model_from_path). With dtype='bfloat16': "
             "--precision bf16-mixed.",
         )
-    if run.packed and (run.attention or (forward and forward.default_attention)) == "sdpa":
+    if run.packed and (run.attention or attention) == "sdpa":
         yield Note(
             code="packed_mask",
             message="Packed documents are kept apart by a mask under sdpa, which every layer keeps "

@@ -55,8 +55,14 @@ def beside_training(run: TrainingRun, rank: Rank, held: tuple[Parameter, ...]) -
         why = _WHY_NONE["adapted" if run.adapted else "full"]
         if run.reference is False:
             why = "asked for: its log-probabilities are computed before"
+    version = (
+        "1.12 experimental/ppo/ppo" if run.objective == "ppo" else f"1.16 trainer/{run.objective}"
+    )
     reference = Term(
-        name="reference model", bytes=frozen if has else 0, basis="derived", because=why
+        name="reference model",
+        bytes=frozen if has else 0,
+        basis="derived",
+        because=f"{why} (trl {version}_trainer.py)",
     )
     if run.objective != "ppo":
         return (reference,)

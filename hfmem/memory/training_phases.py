@@ -118,7 +118,11 @@ def _instants(whole: Pass) -> Iterator[Held]:
         gradients=whole.accumulated,
     )
     if whole.layers:
-        running = max(layer.mixer + layer.mlp - layer.kept for layer in whole.layers)
+        # A layer that is computed again keeps nothing as it runs: its larger half bounds it.
+        running = max(
+            max(layer.mixer, layer.mlp) if layer.kept < layer.mixer + layer.mlp else 0
+            for layer in whole.layers
+        )
         yield Held(
             phase="forward",
             instant="last layer",
@@ -150,6 +154,12 @@ def _instants(whole: Pass) -> Iterator[Held]:
         logits=whole.loss_after,
         gradients=grown,
     )
+    yield from _layers_backward(whole, kept=kept, before=before, gradients=grown)
+
+
+def _layers_backward(whole: Pass, *, kept: int, before: int, gradients: int) -> Iterator[Held]:
+    """From the last layer to the embedding: a layer frees what it saved and fills its gradients."""
+    fresh, grown = whole.accumulated == 0, gradients
     steady = before + whole.gathered + whole.workspace
     for index in range(len(whole.layers) - 1, -1, -1):
         layer = whole.layers[index]

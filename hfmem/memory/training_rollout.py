@@ -99,7 +99,7 @@ def generation(
     if run.parallel.zero == 3 and run.parallel.dp > 1:
         parts.append(_gathered(rank, parameters))
     return (
-        total("activations", parts, because=f"{batch:,} sequences generated at once"),
+        total("activations", parts, because=f"{batch:,} × {tokens:,} tokens, generated at once"),
         _scores(forward, run, batch=batch, completion=completion, tp=tp),
     )
 
@@ -115,7 +115,7 @@ def _cache(model: Model, *, tokens: int, batch: int, stream: int, tp: int) -> Te
         name="KV cache",
         bytes=size * 3 // 2 if wide else size,
         basis="derived",
-        because=f"{batch:,} sequences × {tokens:,} tokens"
+        because=f"{batch:,} × {tokens:,} tokens (transformers 5.23 cache_utils.py)"
         + ("; keys are rotated in fp32" if wide else ""),
         low=size,
         high=size * 3 // 2 if wide else size,

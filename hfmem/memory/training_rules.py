@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from hfmem.memory.rules import Rule
-from hfmem.memory.training_conventions import deepspeed_zero2, deepspeed_zero3, megatron_states
+from hfmem.memory.training_conventions import (
+    deepspeed_zero2,
+    deepspeed_zero3,
+    megatron_activations,
+    megatron_states,
+)
 from hfmem.memory.training_estimate import TrainingEstimate, TrainingPhase
 from hfmem.memory.training_run import TrainingRun
 from hfmem.model.model import Model
@@ -76,7 +81,8 @@ def training_rules(model: Model, run: TrainingRun, found: TrainingEstimate) -> t
             exact_bytes=None,
             comment="right: only the micro-batch costs memory",
         ),
-        *_estimators(parameters, run, states),
+        *_estimators(model, parameters, run, states),
+        *_megatron_activations(model, run, found, activations),
     )
 
 
@@ -84,7 +90,40 @@ def _states(step: TrainingPhase) -> int:
     return sum(step.part(name).bytes for name in ("weights", "gradients", "optimizer"))
 
 
-def _estimators(parameters: int, run: TrainingRun, states: int) -> tuple[Rule, ...]:
+def _megatron_activations(
+    model: Model, run: TrainingRun, found: TrainingEstimate, activations: int
+) -> tuple[Rule, ...]:
+    text = model.decoder.text
+    hidden, vocab = model.decoder.hidden_size, text.integer_or_none("vocab_size")
+    ffn = text.integer_or_none("intermediate_size")
+    if run.method != "full" or not hidden or not vocab or not ffn:
+        return ()
+    layout = run.parallel
+    size = megatron_activations(
+        tokens=found.seq_len,
+        micro_batch=run.micro_batch,
+        hidden=hidden,
+        ffn=ffn,
+        layers=-(-len(model.decoder.layers) // layout.pp),
+        vocab=vocab,
+        tp=layout.tp,
+        pp=layout.pp,
+        micro_batches=run.grad_accum,
+    )
+    return (
+        Rule(
+            id="Megatron activations",
+            name="by its estimator",
+            formula="s b h (18 + 4 ffn / h) a layer, over tp",
+            bytes=size,
+            exact_bytes=activations,
+            comment="fused kernels, sequence parallelism and selective recomputation; what it "
+            "counts of the head is among the logits here",
+        ),
+    )
+
+
+def _estimators(model: Model, parameters: int, run: TrainingRun, states: int) -> tuple[Rule, ...]:
     layout = run.parallel
     per_node = min(layout.gpus, layout.gpus_per_node)
     nodes = -(-layout.gpus // per_node)
@@ -109,12 +148,14 @@ def _estimators(parameters: int, run: TrainingRun, states: int) -> tuple[Rule, .
     if layout.zero == 3:
         needs = deepspeed_zero3(
             parameters=parameters,
-            largest_layer=0,
+            largest_layer=max(
+                (weight.run.elements for weight in model.weights or () if weight.loaded), default=0
+            ),
             gpus_per_node=per_node,
             nodes=nodes,
             offload=layout.offload,
         )
-        found.append(_deepspeed("ZeRO-3, without the gathered layer", needs.gpu_bytes, states))
+        found.append(_deepspeed("ZeRO-3", needs.gpu_bytes, states))
     return tuple(found)
 
 

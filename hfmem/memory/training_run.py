@@ -112,6 +112,9 @@ class TrainingRun(Struct, frozen=True, kw_only=True):
     """The trainer registers embeddings for 32-bit states under an 8-bit optimizer."""
     fused_layers: bool = False
     """Norms, rotary embedding and gated activations run in fused kernels, or are compiled."""
+    fused_recurrence: bool = False
+    """Recurrent layers run flash-linear-attention's or mamba-ssm's kernels: transformers takes them
+    where they are installed."""
     parallel: Parallel = field(default_factory=Parallel)
     device: Device = "cuda"
 

@@ -17,6 +17,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
+from hfmem.errors import UsageError
 from hfmem.memory.training_attention import attention_saved
 from hfmem.memory.training_recurrent import recurrent_saved
 from hfmem.memory.training_tensors import Saved, Saving
@@ -25,7 +26,9 @@ from hfmem.model.forward_shapes import (
     Experts,
     GatedDelta,
     LayerShape,
+    Listed,
     Mamba2,
+    Mixer,
     Mlp,
 )
 from hfmem.model.lora import Adapter
@@ -63,6 +66,8 @@ def layer_saved(
                 mixer += attention_saved(shape.mixer, saving)
             case GatedDelta() | Mamba2():
                 mixer += recurrent_saved(shape.mixer, saving)
+            case Listed():
+                raise undescribed()
             case _:
                 assert_never(shape.mixer)
     dense = [one for one in (shape.parallel_mlp, shape.feed_forward) if one is not None]
@@ -134,7 +139,12 @@ def norm_saved(saving: Saving, size: int, what: str, *, heads: int = 1) -> Itera
             assert_never(other)
 
 
-def _mixer_products(mixer: Attention | GatedDelta | Mamba2) -> int:
+def undescribed() -> UsageError:
+    """Of a mixer whose code is only listed instant by instant."""
+    return UsageError("What a layer of this family saves for the backward pass is not described.")
+
+
+def _mixer_products(mixer: Mixer) -> int:
     """Products that read the normed hidden states."""
     match mixer:
         case Attention(latent=latent, fused_qkv=fused):
@@ -143,6 +153,8 @@ def _mixer_products(mixer: Attention | GatedDelta | Mamba2) -> int:
             return 2 if fused else 4
         case Mamba2():
             return 1
+        case Listed():
+            raise undescribed()
         case _:
             assert_never(mixer)
 

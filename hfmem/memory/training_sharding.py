@@ -13,6 +13,7 @@ from hfmem.memory.training_run import Parallel
 # DeepSpeed runtime/zero/config.py and its defaults for stages 1 to 3.
 REDUCE_BUCKET, ALLGATHER_BUCKET = 500_000_000, 500_000_000
 PREFETCH_BUCKET, MAX_LIVE = 50_000_000, 1_000_000_000
+SUB_GROUP = 1_000_000_000
 ZERO_SOURCE = "DeepSpeed runtime/zero/config.py"
 FSDP_SOURCE = "torch 2.13 distributed/fsdp: the current block and the prefetched one"
 _FIRST_STAGE = frozenset({"embedding", "vision", "audio", "projector", "encoder", "other"})
@@ -177,6 +178,14 @@ def _fsdp(rank: Rank, parameters: tuple[Parameter, ...], *, compute: int) -> tup
             _derived("gathered root", root, "embedding, norm and head stay gathered in a pass")
         )
     parts.append(_derived("gradients of a block", gradients, "before they are reduced"))
+    outer = [parameter for parameter in trained if not parameter.layers]
+    parts.append(
+        _derived(
+            "gradients of the root",
+            rank.total(outer, lambda p: p.elements * compute, sharded=False),
+            "of embedding, norm and head: reduced when the embedding's is there",
+        )
+    )
     return tuple(part for part in parts if part.bytes)
 
 

@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from hfmem.memory.optimizers import Optimizer, optimizer
+from hfmem.memory.quantize.schemes import scheme
 from hfmem.memory.term import Term, total
+from hfmem.memory.training_objective import is_value
 from hfmem.memory.training_parameters import Parameter
 from hfmem.memory.training_run import TrainingRun
 from hfmem.memory.training_sharding import (
+    SUB_GROUP,
     Rank,
     shards_gradients,
     shards_states,
@@ -95,13 +98,43 @@ def _weights(rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun) ->
                 bytes=size,
                 basis="exact",
                 because=f"{elements:,} elements of {_widths(members)}"
-                + _divided(size, sum(p.bytes * p.count for p in members)),
+                + _divided(size, sum(p.bytes * p.count for p in members))
+                + f" ({_type_source(name, run)})",
             )
         )
     return total("weights", parts, because="the tensors' shapes in the types of this recipe")
 
 
+def _type_source(group: str, run: TrainingRun) -> str:
+    """Where it was read in which type a group of weights lies on the device."""
+    shapes = "shapes from the files' headers"
+    match group:
+        case "adapters":
+            kept = "fp32" if run.adapter_fp32 else "the type of the weights"
+            return f"A [r, in] and B [out, r] in {kept}: peft 0.21 tuners/lora/layer.py"
+        case "quantized":
+            return f"{shapes}; {scheme(run.quantize).source}"
+        case "frozen" if run.method == "qlora" and run.kbit_fp32:
+            return f"{shapes}; fp32: peft 0.21 utils/other.py: prepare_model_for_kbit_training"
+        case "frozen" if run.frozen_fp32:
+            return f"{shapes}; fp32: trl 1.16 trainer/utils.py: create_model_from_path"
+        case "trained" if run.mixed and run.master == "autocast":
+            return f"{shapes}; fp32 under autocast: torch 2.13 aten/src/ATen/autocast_mode.h"
+        case "trained" if run.mixed and run.master == "engine":
+            return f"{shapes}; 16 bits beside master weights: arXiv:1910.02054"
+        case "trained" if run.mixed and run.master == "megatron":
+            return f"{shapes}; Megatron-LM training/theoretical_memory_usage.py"
+        case "trained" if run.mixed:
+            return f"{shapes}; fp32 shards: torch 2.13 distributed/fsdp, MixedPrecision"
+        case "value model":
+            return f"{shapes}; trl 1.12 experimental/ppo/ppo_trainer.py: PolicyAndValueWrapper"
+        case _:
+            return shapes
+
+
 def _group(parameter: Parameter) -> str:
+    if is_value(parameter):
+        return "value model"
     if parameter.adapter:
         return "adapters"
     if parameter.packed:
@@ -131,7 +164,12 @@ def _gradients(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun) -> 
         bytes=size,
         basis="exact",
         because=f"{elements:,} trained parameters"
-        + _divided(size, sum(p.total_elements * gradient_width(p, run) for p in trained)),
+        + _divided(size, sum(p.total_elements * gradient_width(p, run) for p in trained))
+        + (
+            ", fp32 (Megatron-LM training/theoretical_memory_usage.py)"
+            if run.mixed and run.master == "megatron"
+            else ", each in its own type (torch 2.13 autograd: AccumulateGrad)"
+        ),
     )
 
 
@@ -213,7 +251,10 @@ def _step(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun, chosen: 
         held = max((-(-size(p) // rank.split(p)) for p in trained if rank.tensors(p)), default=0)
         because = f"for one parameter at a time: {chosen.source}"
     gradients = _fp32_gradients(rank, trained, run) if run.master == "engine" else 0
+    if run.parallel.zero == 3:
+        # runtime/zero/stage3.py: _prepare_fp32_grad_for_sub_group, one group after the other.
+        gradients = min(gradients, 4 * SUB_GROUP)
     if gradients:
         held += gradients
-        because += f"; fp32 gradients of the partition, {gradients:,} bytes"
+        because += f"; fp32 gradients, {gradients:,} bytes"
     return Term(name="step", bytes=held, basis="derived", because=because)

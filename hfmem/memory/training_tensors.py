@@ -51,6 +51,8 @@ class Saving(Struct, frozen=True, kw_only=True):
     fused_layers: bool = False
     packed: bool = False
     """Rows hold several documents: sdpa is given a mask."""
+    fused_recurrence: bool = False
+    """Recurrent layers run flash-linear-attention's or mamba-ssm's kernels."""
     query_rank: int = 0
     """Of the query's own latent in multi-head latent attention."""
 
@@ -66,6 +68,7 @@ class Saving(Struct, frozen=True, kw_only=True):
         return Saved(
             name=name,
             bytes=self.rows * elements * width,
-            because=f"{self.rows:,} tokens × {elements:,} × {width} bytes: {what}",
+            because=f"{self.rows:,} tokens × {elements:,} × {width} bytes"
+            + (f": {what}" if what else ""),
             inner=inner,
         )

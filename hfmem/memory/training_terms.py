@@ -9,6 +9,10 @@ from hfmem.memory.training_pass import Activations
 from hfmem.memory.training_phases import Held
 from hfmem.memory.training_run import TrainingRun
 
+_AUTOGRAD = "what autograd saves in transformers 5.23 with torch 2.13"
+_PPO = "trl 1.12 experimental/ppo/ppo_trainer.py"
+_CHECKPOINT = "transformers 5.23 modeling_layers.py: GradientCheckpointingLayer"
+
 
 def activation_term(
     instant: Held, found: Activations | None, live: tuple[Term, ...], *, run: TrainingRun
@@ -22,6 +26,8 @@ def activation_term(
             because="unknown: this family's layers are not described",
         )
     whole = found.whole
+    if whole.critic is not None and instant.instant.startswith("value model"):
+        whole = whole.critic
     kept = sum(layer.kept for layer in whole.layers)
     parts = list(live)
     rest = instant.activations - whole.gathered
@@ -44,14 +50,43 @@ def activation_term(
                 name="dequantized weight",
                 bytes=whole.workspace,
                 basis="derived",
-                because="the largest quantized matrix in 16 bits, while a product reads it",
+                because="the largest quantized matrix in 16 bits, while a product reads it "
+                "(bitsandbytes 0.50 functional.py: dequantize_4bit)",
             )
         )
         rest -= whole.workspace
+    for part in _other_models(instant, found):
+        parts.append(part)
+        rest -= part.bytes
     if rest:
         name = "around the layers" if at_loss else "running layer and what is kept before it"
-        parts.append(Term(name=name, bytes=rest, basis="derived", because=_rest(instant, found)))
+        parts.append(
+            Term(
+                name=name,
+                bytes=rest,
+                basis="derived",
+                because=f"{_rest(instant, found)} ({_AUTOGRAD})",
+            )
+        )
     return total("activations", parts, because=f"at {instant.phase}, {instant.instant}")
+
+
+def _other_models(instant: Held, found: Activations) -> tuple[Term, ...]:
+    """What the value model keeps until its turn, and the outputs of layers that PPO asks for."""
+    whole, parts = found.whole, []
+    if instant.instant.startswith("value model"):
+        return ()
+    if whole.critic is not None:
+        waiting = whole.critic.outside_kept + sum(layer.kept for layer in whole.critic.layers)
+        because = f"saved for its own backward pass, which comes after the policy's ({_PPO})"
+        parts.append(("value model, saved", waiting, because))
+    if whole.beside:
+        because = f"every layer's output, of policy and value model: output_hidden_states ({_PPO})"
+        parts.append(("hidden states", whole.beside, because))
+    return tuple(
+        Term(name=name, bytes=size, basis="derived", because=because)
+        for name, size, because in parts
+    )
 
 
 def _kept(found: Activations, run: TrainingRun) -> str:
@@ -59,11 +94,11 @@ def _kept(found: Activations, run: TrainingRun) -> str:
     flight = f"; {found.whole.in_flight} micro-batches" if found.whole.in_flight > 1 else ""
     if found.checkpoint is not None:
         moved = "; on the host" if run.activation_offload else ""
-        return f"{count} layers × {found.checkpoint.because}{moved}{flight}"
+        return f"{count} layers × {found.checkpoint.because}{moved}{flight} ({_CHECKPOINT})"
     kinds = " + ".join(
         f"{number} layers × {saved.bytes():,} bytes" for number, saved in found.shown
     )
-    return f"{kinds}{flight}"
+    return f"{kinds}{flight} ({_AUTOGRAD})"
 
 
 def _tensors(found: Activations, size: int) -> tuple[Term, ...]:

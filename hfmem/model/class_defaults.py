@@ -166,7 +166,7 @@ def _from_installed(model_type: str) -> Any | None:
 # Names that no size depends on: training, sampling, labels, special tokens, numerics.
 _IRRELEVANT = re.compile(
     r"dropout|drop_path|layerdrop|drop_rate|eps(ilon)?$|initializer|_coef|_std$|token_id|token_index"
-    r"|loss|label|problem_type|return_dict|use_cache|^output_|chunk_size_feed_forward"
+    r"|loss|label|problem_type|return_dict|use_cache|^output_(?!dim|proj)|chunk_size_feed_forward"
     r"|transformers_version|^architectures$|^dtype$|_prob$|temperature|noise|_path$|aux_|^summary_"
 )
 _SIZE_RATIO = re.compile(r"ratio|factor|expand|mult|fraction|scale")

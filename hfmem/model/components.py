@@ -89,7 +89,7 @@ _RULES: tuple[tuple[Component, str], ...] = (
         "embedding",
         _segment("word_embeddings?", "embed_in", "embeddings", "(?:token|position)_embd"),
     ),
-    ("embedding", _segment("per_layer_token_embd") + r"|^shared\.weight$"),
+    ("embedding", _segment("per_layer_token_embd") + r"|^(?:model\.)?shared\.weight$"),
     ("embedding", _WRAPPERS + r"(?:embed|embedding|token_embedding)\."),
     # ChatGLM calls its decoder an encoder.
     ("language", r"^transformer\.encoder\."),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec.structs import replace
 
 from hfmem.checkpoint.kv_scheme import kv_scheme
 from hfmem.checkpoint.packed import Packing, packing
+from hfmem.checkpoint.quantization import declared_settings
 from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Checkpoint, Note, Snapshot
-from hfmem.checkpoint.tensor import total_bytes
+from hfmem.checkpoint.tensor import TensorRun, total_bytes
 from hfmem.dtypes import FLOATS, from_name
-from hfmem.errors import MissingKeyError, UnsupportedArchitectureError
+from hfmem.errors import InvalidValueError, MissingKeyError, UnsupportedArchitectureError
 from hfmem.model.architectures import Decoder, layers
 from hfmem.model.components import ComponentRun, split
 from hfmem.model.config import Config, read, text_section
@@ -43,7 +44,7 @@ def describe(snapshot: Snapshot) -> Model:
         return describe_gguf(snapshot, snapshot.checkpoint, keys)
     config = read(snapshot.config or {})
     notes = list(snapshot.notes)
-    checkpoint = snapshot.checkpoint or _declared(config, notes)
+    checkpoint = snapshot.checkpoint or _declared(config, snapshot.documents, notes)
     pipeline = _pipeline(snapshot)
     if snapshot.config is None:
         decoder = _no_decoder(_NO_CONFIG if pipeline is None else _PIPELINE)
@@ -57,7 +58,7 @@ def describe(snapshot: Snapshot) -> Model:
         notes.extend(packed.notes)
         method = packed.method
         runs = split(checkpoint.tensors, decoder_layers=len(decoder.layers) or None)
-        tied = decoder.text.flag("tie_word_embeddings")
+        tied = _tied(config, decoder.text)
         weights = _weights(runs, packed, tied=tied)
         decoder, contradictions = confirmed(decoder, weights)
         notes.extend(contradictions)
@@ -77,7 +78,7 @@ def describe(snapshot: Snapshot) -> Model:
         dtype=dtype,
         decoder=decoder,
         cache_known=snapshot.config is not None or pipeline is not None,
-        forward=_forward(decoder),
+        forward=_forward(decoder, config),
         weights=weights,
         unpacked=unpacked(config, weights, layers=len(decoder.layers) or None, dtype=dtype)
         if weights is not None
@@ -98,7 +99,7 @@ def _compared(config: Config, weights: tuple[WeightRun, ...]) -> tuple[Note, ...
     Heads, vocabularies and towers differ a little between files and classes; a tenth is no longer
     the model that config.json describes.
     """
-    expected = logical_tensors(config)
+    expected = _or_none(logical_tensors, config)
     stored = [run.logical for run in weights if run.loaded]
     if expected is None or None in stored:
         return ()
@@ -113,23 +114,59 @@ def _compared(config: Config, weights: tuple[WeightRun, ...]) -> tuple[Note, ...
     return (Note(code="files_contradict_config", message=message),)
 
 
-def _declared(config: Config, notes: list[Note]) -> Checkpoint | None:
-    """What the configuration declares, for a snapshot without files."""
-    tensors = declared_tensors(config)
+def _declared(
+    config: Config, documents: Mapping[str, Mapping[str, object]], notes: list[Note]
+) -> Checkpoint | None:
+    """What the configuration declares, for a snapshot without files.
+
+    Settings of a quantization in a document beside it are as good as in config.json: what is stored
+    is then not what the class declares.
+    """
+    beside = not declared_settings(config.values, {}) and declared_settings({}, documents)
+    tensors = None if beside else _or_none(declared_tensors, config)
+    packed = ""
+    if tensors is None and declared_settings(config.values, documents):
+        from hfmem.model.quantized_tensors import quantized_tensors
+
+        tensors = _or_none(lambda given: quantized_tensors(given, documents), config)
+        packed = ", packed as the settings of its quantization say"
     unread = any(note.code == "unread_weights" for note in notes)
     if tensors is None:
         notes.append(
             Note(
                 code="weights_unknown",
                 message=("" if unread else "There are no weight files. ")
-                + "config.json does not declare every shape: the weights are unknown.",
+                + f"{_missing(config, quantized=bool(beside))}: the weights are unknown.",
             )
         )
         return None
     why = "" if unread else "There are no weight files: "
-    message = f"{why}the tensors are those that config.json declares."
+    message = f"{why}the tensors are those that config.json declares{packed}."
     notes.append(Note(code="weights_from_config", message=message[0].upper() + message[1:]))
     return Checkpoint(files=(), tensors=tensors, metadata={})
+
+
+def _missing(config: Config, *, quantized: bool) -> str:
+    """What the weights cannot be told without."""
+    if _or_none(logical_tensors, config) is None:
+        names = config.values.get("architectures")
+        named = names[0] if isinstance(names, list) and names else config.model_type
+        shown = ascii(named)[1:61].rstrip("'") if isinstance(named, str) else "its class"
+        return f"config.json does not declare every shape of {shown}"
+    if quantized or declared_settings(config.values, {}):
+        return "Only the packer of its quantization knows what the files hold"
+    return "config.json names no dtype"
+
+
+def _or_none(
+    read_tensors: Callable[[Config], tuple[TensorRun, ...] | None], config: Config
+) -> tuple[TensorRun, ...] | None:
+    """None too for a value that no size can follow from: a tower's odd section hides its tensors,
+    and neither the cache nor the files."""
+    try:
+        return read_tensors(config)
+    except InvalidValueError:
+        return None
 
 
 def _parameters_alone(config: Config, decoder: Decoder) -> Parameters | None:
@@ -137,15 +174,29 @@ def _parameters_alone(config: Config, decoder: Decoder) -> Parameters | None:
 
     The bytes are unknown then, the parameters are not.
     """
-    tensors = logical_tensors(config)
+    tensors = _or_none(logical_tensors, config)
     if tensors is None:
         return None
     counted = count_parameters(
         split(tensors, decoder_layers=len(decoder.layers) or None),
         routing=routing(config),
-        tied=decoder.text.flag("tie_word_embeddings"),
+        tied=False,
     )
     return replace(counted, by_dtype={})
+
+
+def _tied(config: Config, text: Config) -> bool:
+    """Whether a stored head is the embedding again: what the file says, at the top or in the
+    decoder's section, then the class.
+
+    transformers 5.23 modeling_utils.py: get_expanded_tied_weights_keys reads the top. Qwen3-VL-235B
+    says false there; its decoder's own class would say true.
+    """
+    for section in (config, text):
+        said = section.values.get("tie_word_embeddings")
+        if isinstance(said, bool):
+            return said
+    return config.flag("tie_word_embeddings", default=text.flag("tie_word_embeddings"))
 
 
 def _decoder(config: Config, checkpoint: Checkpoint | None) -> Decoder:
@@ -172,9 +223,13 @@ _PIPELINE = Note(
 
 
 def _pipeline(snapshot: Snapshot) -> str | None:
-    """The class that model_index.json names, where there is no model beside it."""
+    """The class that model_index.json names, where there is no model beside it, or that of one of
+    diffusers' own components.
+    """
     index = snapshot.documents.get("model_index.json")
-    if index is None or snapshot.config is not None:
+    if snapshot.config is not None:
+        index = snapshot.config if "_diffusers_version" in snapshot.config else None
+    if index is None:
         return None
     name = index.get("_class_name")
     return name if isinstance(name, str) and name.isidentifier() else "DiffusionPipeline"
@@ -241,9 +296,10 @@ def _dtype(config: Config, checkpoint: Checkpoint | None, notes: list[Note]) -> 
     return "BF16"
 
 
-def _forward(decoder: Decoder) -> ForwardPass | None:
+def _forward(decoder: Decoder, config: Config) -> ForwardPass | None:
     """None too where the configuration lacks a size that only the activations need."""
     try:
-        return forward_pass(decoder.text, decoder.layers) if decoder.layers else None
+        wrapped = config.model_type != decoder.text.model_type
+        return forward_pass(decoder.text, decoder.layers, wrapped=wrapped)
     except MissingKeyError:
         return None

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
+from msgspec.structs import replace
+
 from hfmem.model.config import Config
-from hfmem.model.forward_families import BY_MODEL_TYPE, Family
-from hfmem.model.forward_layers import UnknownLayerError, layer_shape, rotary_share
+from hfmem.model.forward_families import BY_MODEL_TYPE, ExpertsFamily, Family
+from hfmem.model.forward_layers import layer_shape
+from hfmem.model.forward_mixers import UnknownLayerError, rotary_share
 from hfmem.model.forward_shapes import (
     Attention,
     AttentionImplementation,
@@ -17,9 +20,15 @@ from hfmem.model.forward_shapes import (
     LayerKind,
     LayerShape,
 )
-from hfmem.model.layers import Layer
+from hfmem.model.layers import Layer, NoCache
 
-__all__ = ["ForwardPass", "default_attention", "forward_pass"]
+__all__ = [
+    "ForwardPass",
+    "default_attention",
+    "forward_pass",
+    "picture_positions",
+    "supposed_pass",
+]
 
 SUPPORT_TABLE = "attention_support.json"
 
@@ -39,31 +48,82 @@ def default_attention(model_type: str | None) -> AttentionImplementation:
     return "eager" if model_type in _eager_types() else "sdpa"
 
 
-def forward_pass(config: Config, layers: Sequence[Layer]) -> ForwardPass | None:
+def forward_pass(
+    config: Config, layers: Sequence[Layer], *, wrapped: bool = False
+) -> ForwardPass | None:
     """What a decoder's forward pass computes; None for a family whose code is not described.
 
-    ``layers`` are the cache layers of the same decoder, in order. Raises MissingKeyError and
+    ``layers`` are the cache layers of the same decoder, in order; ``wrapped`` says that the class
+    for pictures and sound around it is what runs. Raises MissingKeyError and
     InvalidValueError where the configuration lacks a size or gives nonsense.
     """
     family = BY_MODEL_TYPE.get(config.model_type or "")
-    if family is None or not layers:
+    if family is None:
+        return None
+    found = _pass(config, family, layers)
+    if found is None or not wrapped or not found.per_layer_inputs:
+        return found
+    # models/gemma4/modeling_gemma4.py: Gemma4Model.forward holds the embeddings before and after
+    # the places of pictures are blanked, and what it looked up for every layer.
+    blanked = int("gemma4" in family.flags)
+    return replace(
+        found,
+        per_layer_copies=2,
+        mixer_residents=found.mixer_residents + blanked,
+        mlp_residents=found.mlp_residents + blanked,
+    )
+
+
+def supposed_pass(config: Config, layers: Sequence[Layer]) -> ForwardPass | None:
+    """The pass of a model whose code is not described, as if it were Llama's, Mixtral's or BERT's.
+
+    Recurrent layers are taken for their MLP alone. None where a layer has no counterpart there.
+    Raises MissingKeyError and InvalidValueError
+    where the configuration lacks a size or gives nonsense.
+    """
+    encoder = all(isinstance(kind, NoCache) for layer in layers for kind in layer)
+    return _pass(config, _LIKE_ENCODER if encoder else _LIKE_DECODER, layers)
+
+
+_LIKE_DECODER = Family(
+    model_types=(),
+    activation_copies=2,
+    experts=ExpertsFamily(),
+    flags=frozenset({"supposed"}),
+    source="models/llama, models/mixtral: supposed, for nobody read this family's code",
+)
+_LIKE_ENCODER = Family(
+    model_types=(),
+    mlp="plain",
+    norm="fused",
+    rotary="none",
+    activation_copies=2,
+    flags=frozenset({"encoder"}),
+    source="models/bert: supposed, for nobody read this family's code",
+)
+
+
+def _pass(config: Config, family: Family, layers: Sequence[Layer]) -> ForwardPass | None:
+    if not layers:
         return None
     try:
         shapes = [layer_shape(config, family, layer, index) for index, layer in enumerate(layers)]
     except UnknownLayerError:
         return None
+    # configuration_utils.py: PreTrainedConfig.__init__ takes either key as the choice.
+    stated = "eager" in (config.text("attn_implementation"), config.text("_attn_implementation"))
     attentions = [shape.mixer for shape in shapes if isinstance(shape.mixer, Attention)]
     windows = tuple(sorted({a.window for a in attentions if a.window is not None}))
     full = any(a.window is None for a in attentions)
     return ForwardPass(
         hidden=config.integer("hidden_size", low=1),
-        vocab=config.integer("vocab_size", low=1),
+        vocab=0 if "pictures" in family.flags else config.integer("vocab_size", low=1),
         kinds=_kinds(shapes),
         norm=family.norm,
         mixer_residents=family.mixer_residents,
         mlp_residents=_mlp_residents(config, family),
         rope_elements=_rope_elements(config, family, attentions),
-        rope_fp32=family.rotary == "fp32_tables",
+        rope_fp32=family.rotary in ("fp32_tables", "complex"),
         position_embeddings=family.position_embeddings,
         masked=family.always_masked,
         masks=int(family.always_masked) + family.idle_masks,
@@ -71,8 +131,10 @@ def forward_pass(config: Config, layers: Sequence[Layer]) -> ForwardPass | None:
         eager_masks=len(windows) + int(full) + family.idle_masks,
         logits_copies=family.logits_copies,
         per_layer_inputs=_per_layer_inputs(config, family, len(layers)),
-        default_attention=default_attention(config.model_type),
-        source=f"transformers 5.23 {family.source}",
+        pixels=3 * _patch(config) ** 2 if "pictures" in family.flags else 0,
+        default_attention="eager" if stated else default_attention(config.model_type),
+        source=f"transformers 5.23 {family.source}"
+        + (f"; eager attention, as {config.where} says" if stated else ""),
     )
 
 
@@ -119,14 +181,40 @@ def _rope_elements(config: Config, family: Family, attentions: Sequence[Attentio
         return 0
     if attentions[0].latent is not None:
         return 2 * attentions[0].latent.rope_dim
-    share = 0.5 if family.half_rope else rotary_share(config)
+    share = 0.5 if family.half_rope else rotary_share(config, family)
     if family.rope_tables == 1:
         return 2 * int(attentions[0].head_dim * share)
     dims = {a.window is None: a.head_dim for a in attentions}
     return sum(2 * dim for dim in dims.values())
 
 
+def _patch(config: Config) -> int:
+    """Side of a patch in pixels: one number, or two."""
+    return _sides(config, "patch_size")[0]
+
+
+def _sides(config: Config, key: str) -> tuple[int, int]:
+    listed = isinstance(config.value(key), list)
+    found = config.integer_list(key, low=1) if listed else None
+    return (found[0], found[-1]) if found else (config.integer(key, low=1),) * 2
+
+
+def picture_positions(config: Config) -> int | None:
+    """Positions of one picture in an encoder of pictures; None for every other model.
+
+    ``google/vit-base-patch16-224``: 14 × 14 patches and the class token, 197. Raises
+    MissingKeyError and InvalidValueError where the configuration lacks a size.
+    """
+    family = BY_MODEL_TYPE.get(config.model_type or "")
+    if family is None or "pictures" not in family.flags:
+        return None
+    tall, wide = _sides(config, "image_size")
+    registers = config.integer_or_none("num_register_tokens") or 0
+    patch = _patch(config)
+    return (tall // patch) * (wide // patch) + 1 + registers
+
+
 def _per_layer_inputs(config: Config, family: Family, layers: int) -> int:
-    if "gemma4" not in family.flags:
+    if not family.flags & {"gemma3n", "gemma4"}:
         return 0
     return layers * (config.integer_or_none("hidden_size_per_layer_input") or 0)

@@ -21,6 +21,9 @@ DENSE: tuple[Family, ...] = (
             "smollm3",
             "seed_oss",
             "cwm",
+            "emu3_text_model",
+            "internlm3",
+            "iquestcoder",
         ),
         source="models/llama/modeling_llama.py: LlamaDecoderLayer, LlamaMLP",
     ),
@@ -35,9 +38,33 @@ DENSE: tuple[Family, ...] = (
         source="models/arcee/modeling_arcee.py: ArceeMLP; models/jais2: norms are torch's",
     ),
     Family(
+        model_types=("nanochat",),
+        mlp="plain",
+        qk_norm=True,
+        norms_late=True,
+        source="models/nanochat/modeling_nanochat.py: NanoChatAttention norms after rotating",
+    ),
+    Family(
+        model_types=("apertus",),
+        mlp="plain",
+        qk_norm=True,
+        source="models/apertus/modeling_apertus.py: ApertusMLP; activations.py: _xielu_python",
+    ),
+    Family(
+        model_types=("bitnet",),
+        activation_copies=5,
+        source="models/bitnet/modeling_bitnet.py: BitNetMLP.ffn_sub_norm in fp32",
+    ),
+    Family(
+        model_types=("granite_swa",),
+        logits_copies=2,
+        source="models/granite_swa/modeling_granite_swa.py: GraniteSwaDecoderLayer",
+    ),
+    Family(
         model_types=("nemotron",),
         mlp="plain",
         norm="fused",
+        rotated_share=0.5,
         source="models/nemotron/modeling_nemotron.py: NemotronMLP, NemotronLayerNorm1P",
     ),
     Family(
@@ -46,12 +73,23 @@ DENSE: tuple[Family, ...] = (
         source="models/olmo/modeling_olmo.py: OlmoLayerNorm in fp32, OlmoRotaryEmbedding in fp32",
     ),
     Family(
-        model_types=("opt", "biogpt"),
+        model_types=("opt",),
         mlp="plain",
         activation="activation_function",
         norm="fused",
         rotary="none",
         source="models/opt/modeling_opt.py: OPTDecoderLayer",
+    ),
+    Family(
+        model_types=("biogpt",),
+        mixer_residents=2,
+        mlp_residents=3,
+        position_embeddings=True,
+        mlp="plain",
+        activation="activation_function",
+        norm="fused",
+        rotary="none",
+        source="models/biogpt/modeling_biogpt.py: BioGptDecoderLayer",
     ),
     Family(
         model_types=("ernie4_5",),
@@ -64,9 +102,15 @@ DENSE: tuple[Family, ...] = (
         source="models/granite/modeling_granite.py: GraniteDecoderLayer, logits_scaling",
     ),
     Family(
-        model_types=("qwen3", "qwen3_vl_text", "hunyuan_v1_dense"),
+        model_types=("qwen3", "qwen3_vl_text"),
         qk_norm=True,
         source="models/qwen3/modeling_qwen3.py: Qwen3DecoderLayer, Qwen3Attention",
+    ),
+    Family(
+        model_types=("hunyuan_v1_dense",),
+        qk_norm=True,
+        norms_late=True,
+        source="models/hunyuan_v1_dense/modeling_hunyuan_v1_dense.py: norms after rotating",
     ),
     Family(
         model_types=("gemma2", "vaultgemma"),
@@ -92,6 +136,7 @@ DENSE: tuple[Family, ...] = (
         mixer_residents=2,
         mlp_residents=3,
         qk_norm=True,
+        flags=frozenset({"local_rope"}),
         source="models/exaone4/modeling_exaone4.py: Exaone4DecoderLayer norms after the MLP",
     ),
     Family(
@@ -104,8 +149,9 @@ DENSE: tuple[Family, ...] = (
         source="models/olmo3/modeling_olmo3.py: Olmo3DecoderLayer norms after the MLP",
     ),
     Family(
-        model_types=("glm", "glm4"),
+        model_types=("glm", "glm4", "glm4v_text", "glm_ocr_text"),
         mlp="fused",
+        rotated_share=0.5,
         source="models/glm4/modeling_glm4.py: Glm4MLP.gate_up_proj",
     ),
     Family(
@@ -115,7 +161,15 @@ DENSE: tuple[Family, ...] = (
         source="models/phi3/modeling_phi3.py: Phi3MLP.gate_up_proj",
     ),
     Family(
-        model_types=("cohere", "cohere2"),
+        model_types=("cohere2",),
+        rotary="fp32",
+        norm="mean_variance",
+        logits_copies=2,
+        flags=frozenset({"local_rope"}),
+        source="models/cohere2/modeling_cohere2.py: Cohere2Attention rotates in sliding layers",
+    ),
+    Family(
+        model_types=("cohere",),
         rotary="fp32",
         norm="mean_variance",
         logits_copies=2,
@@ -127,6 +181,7 @@ DENSE: tuple[Family, ...] = (
         mlp_residents=6,
         norm="fused",
         flags=frozenset({"stablelm"}),
+        rotated_share=0.25,
         source="models/stablelm/modeling_stablelm.py: StableLmDecoderLayer keeps two norms",
     ),
     Family(
@@ -134,6 +189,7 @@ DENSE: tuple[Family, ...] = (
         keeps_unrotated=True,
         mlp="plain",
         norm="fused",
+        rotated_share=0.5,
         source="models/phi/modeling_phi.py: PhiDecoderLayer, attention beside the MLP",
     ),
     Family(
@@ -141,6 +197,7 @@ DENSE: tuple[Family, ...] = (
         mlp="plain",
         norm="fused",
         fused_qkv=True,
+        rotated_share=0.25,
         source="models/gpt_neox/modeling_gpt_neox.py: GPTNeoXLayer",
     ),
     Family(
@@ -167,6 +224,7 @@ DENSE: tuple[Family, ...] = (
         norm="fused",
         fused_qkv=True,
         keeps_unrotated=True,
+        rotated_share=0.5,
         source="models/persimmon/modeling_persimmon.py: PersimmonDecoderLayer",
     ),
 )

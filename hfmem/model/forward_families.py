@@ -13,10 +13,11 @@ from hfmem.model.forward_early import EARLY
 from hfmem.model.forward_encoders import ENCODERS
 from hfmem.model.forward_experts import EXPERTS
 from hfmem.model.forward_family import ACTIVATION_COPIES, ExpertsFamily, Family
+from hfmem.model.forward_hybrids import HYBRIDS
 
 __all__ = ["ACTIVATION_COPIES", "BY_MODEL_TYPE", "FAMILIES", "ExpertsFamily", "Family"]
 
-FAMILIES: tuple[Family, ...] = (*DENSE, *EARLY, *ENCODERS, *EXPERTS)
+FAMILIES: tuple[Family, ...] = (*DENSE, *EARLY, *ENCODERS, *EXPERTS, *HYBRIDS)
 """Every entry; one model type belongs to one."""
 
 BY_MODEL_TYPE: Mapping[str, Family] = {

@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from hfmem.model.forward_own_scores import OwnScores
 from hfmem.model.forward_shapes import EagerScores, NormKind, Rotary
 
 ACTIVATION_COPIES: Mapping[str, int] = {
@@ -31,10 +32,27 @@ ACTIVATION_COPIES: Mapping[str, int] = {
     "gelu_python": 4,
     "gelu_python_tanh": 4,
     "laplace": 4,
+    "xielu": 5,
     "gelu_fast": 5,
 }
 """Tensors alive at an activation's peak, input included: 2 where torch has one kernel for it, more
 where it is spelled out in Python (activations.py: NewGELUActivation, FastGELUActivation…)."""
+
+
+Recurrence = Literal[
+    "delta",
+    "fused_delta",
+    "nemotron_h",
+    "mamba2",
+    "bamba",
+    "zamba2",
+    "mamba",
+    "jamba",
+    "short_conv",
+    "kimi_delta",
+]
+"""Code of recurrent layers: gated delta nets (fused_delta has one projection for query, keys,
+values and gate), Kimi's, Mamba 2 under several families' names, Mamba 1, short convolutions."""
 
 
 class ExpertsFamily(Struct, frozen=True, kw_only=True):
@@ -47,6 +65,9 @@ class ExpertsFamily(Struct, frozen=True, kw_only=True):
     gate_copies: int = 2
     """Activated gate and product; more where the gate is clamped out of place."""
     bias: bool = False
+    every_token: bool = False
+    always_shared: bool = False
+    """A shared expert of the plain width stands in every layer, whatever the configuration says."""
 
 
 class Family(Struct, frozen=True, kw_only=True):
@@ -67,6 +88,7 @@ class Family(Struct, frozen=True, kw_only=True):
     """As ``ACTIVATION_COPIES``, where the code calls no named activation."""
     norm: NormKind = "rms"
     qk_norm: bool = False
+    norms_late: bool = False
     rotary: Rotary = "model"
     output_gate: bool = False
     fused_qkv: bool = False
@@ -74,6 +96,8 @@ class Family(Struct, frozen=True, kw_only=True):
     """The layer splits query and keys into a rotated and an unrotated part itself."""
     eager_scores: EagerScores = "fp32"
     position_embeddings: bool = False
+    rotated_share: float = 1.0
+    """Of a head, where neither the configuration nor its class's defaults say it."""
     half_rope: bool = False
     """Cosine and sine are kept once a pair of dimensions."""
     rope_tables: int = 1
@@ -82,8 +106,18 @@ class Family(Struct, frozen=True, kw_only=True):
     """Masks that are built although no layer takes them."""
     logits_copies: int = 1
     experts: ExpertsFamily | None = None
+    own_scores: OwnScores | None = None
+    """Which code an encoder's attention runs that calls no attention interface."""
+    recurrence: Recurrence | None = None
+    """Which code a recurrent layer runs."""
+    after_residents: int = 0
+    """As ``Mlp.after_residents``."""
+    first_dense: str | None = None
+    """Key of the dense layers' own width, where the routed experts have the plain key."""
     flags: frozenset[str] = field(default_factory=frozenset)
-    """What one family's code does and no other's: ``falcon``, ``gemma4``, ``stablelm``,
-    ``nemotron_h``, ``encoder`` (keeps nothing between calls), ``seq2seq`` (cross-attention in every
-    layer), ``crossing`` (in layers of their own), ``position_bias``, ``fused_delta`` (one
-    projection for query, keys, values and gate)."""
+    """What one family's code does and no other's: ``falcon``, ``gemma3n``, ``gemma4``, ``lfm2``,
+    ``llama4``, ``minimax_m3``, ``nemotron_h``, ``stablelm``, ``alone`` (a mixer and no MLP),
+    ``encoder`` (keeps nothing between calls), ``pictures`` (reads patches), ``seq2seq``
+    (cross-attention in every layer), ``crossing`` (in layers of their own), ``parallel_state``
+    (attention beside a state), ``local_rope`` (full layers do not rotate), ``twice`` (two
+    attentions a layer), ``supposed`` (nobody read the code), ``position_bias``."""

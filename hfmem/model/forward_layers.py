@@ -1,33 +1,26 @@
-"""Reads the shape of one layer: its attention or recurrence, its MLP or experts, what it stores."""
+"""Reads the shape of one layer: its mixer, its MLP or experts, what it stores."""
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from hfmem.model.config import Config
 from hfmem.model.forward_families import ACTIVATION_COPIES, ExpertsFamily, Family
+from hfmem.model.forward_mixers import UnknownLayerError, mixer_of
 from hfmem.model.forward_shapes import (
-    Attention,
     Experts,
-    GatedDelta,
-    LatentProjection,
     LayerShape,
-    Mamba2,
     Mlp,
     Stored,
 )
+from hfmem.model.forward_states import recurrent
 from hfmem.model.layers import (
     CrossAttention,
     FullAttention,
-    LatentAttention,
     Layer,
-    NoCache,
     RecurrentState,
     SharedCache,
-    SlidingWindow,
 )
-
-
-class UnknownLayerError(Exception):
-    """A layer whose code is not described; it never leaves ``forward_pass``."""
 
 
 def layer_shape(config: Config, family: Family, layer: Layer, index: int) -> LayerShape:
@@ -39,6 +32,14 @@ def layer_shape(config: Config, family: Family, layer: Layer, index: int) -> Lay
     if "seq2seq" in family.flags and len(layer) == 2 and isinstance(layer[1], CrossAttention):
         # Cross-attention reads keys that the encoder's output gave once; the MLP is larger.
         layer = layer[:1]
+    if "parallel_state" in family.flags and len(layer) == 2:
+        return _beside_attention(config, family, layer)
+    if "twice" in family.flags and len(layer) == 2 and layer[0] == layer[1]:
+        shape = layer_shape(config, family, layer[:1], index)
+        stored = replace(shape.stored, key=2 * shape.stored.key, value=2 * shape.stored.value)
+        return replace(shape, stored=stored)
+    if "supposed" in family.flags:
+        layer = layer[:1]
     if len(layer) != 1:
         raise UnknownLayerError
     if "crossing" in family.flags and isinstance(layer[0], CrossAttention):
@@ -48,15 +49,17 @@ def layer_shape(config: Config, family: Family, layer: Layer, index: int) -> Lay
             parallel_mlp=None,
             stored=Stored(key=0, value=0),
         )
-    mixer, stored = _mixer(config, family, layer, index)
+    mixer, stored = mixer_of(config, family, layer, index)
     if "nemotron_h" in family.flags:
         # A layer is attention, a Mamba mixer, an MLP or experts, and nothing beside it.
         alone = mixer is None
         sparse = alone and _nemotron_letter(config, index) == "E"
         feed_forward = _feed_forward(config, family, sparse=sparse) if alone else None
         return LayerShape(mixer=mixer, feed_forward=feed_forward, parallel_mlp=None, stored=stored)
-    if mixer is None:
+    if mixer is None and "supposed" not in family.flags:
         raise UnknownLayerError
+    if "alone" in family.flags:
+        return LayerShape(mixer=mixer, feed_forward=None, parallel_mlp=None, stored=stored)
     if "gemma4" in family.flags:
         wide = config.flag("use_double_wide_mlp") and isinstance(layer[0], SharedCache)
         dense = _mlp(config, family, config.integer("intermediate_size") * (2 if wide else 1))
@@ -76,121 +79,35 @@ def layer_shape(config: Config, family: Family, layer: Layer, index: int) -> Lay
     )
 
 
-def _mixer(
-    config: Config, family: Family, layer: Layer, index: int
-) -> tuple[Attention | GatedDelta | Mamba2 | None, Stored]:
-    heads = config.integer("num_attention_heads", low=1)
-    match layer[0]:
-        case FullAttention(kv_heads=kv_heads, head_dim=key, v_head_dim=value):
-            if "falcon" in family.flags and config.flag("new_decoder_architecture"):
-                # FalconAttention._split_heads repeats K and V to all heads before the cache.
-                kv_heads = heads
-            stored = Stored(key=kv_heads * key, value=kv_heads * value)
-            return _attention(config, family, heads, kv_heads, (key, value), None), stored
-        case SlidingWindow(kv_heads=kv_heads, head_dim=key, v_head_dim=value, window=window):
-            stored = Stored(key=kv_heads * key, value=kv_heads * value, window=window - 1)
-            return _attention(config, family, heads, kv_heads, (key, value), window), stored
-        case LatentAttention(rank=rank, rope_dim=rope, indexer_dim=indexer):
-            return _latent(config, heads, rank, rope, indexer), Stored(
-                key=rank + indexer, value=rope
-            )
-        case SharedCache() if "gemma4" in family.flags:
-            sliding = (config.text_list("layer_types") or ())[index : index + 1] == (
-                "sliding_attention",
-            )
-            name = "head_dim" if sliding else "global_head_dim"
-            dim = config.integer_or_none(name) or config.integer("head_dim")
-            span = config.integer_or_none("sliding_window") if sliding else None
-            kv_heads = config.integer("num_key_value_heads", low=1)
-            shape = _attention(config, family, heads, kv_heads, (dim, dim), span)
-            return shape, Stored(key=0, value=0)
-        case RecurrentState(conv_elements=conv, state_elements=state):
-            stored = Stored(key=0, value=0, conv_elements=conv, state_elements=state)
-            return _recurrent(config, family), stored
-        case NoCache() if "nemotron_h" in family.flags:
-            return None, Stored(key=0, value=0)
-        case NoCache() if "encoder" in family.flags:
-            dim = config.integer_or_none("head_dim") or config.integer("hidden_size") // heads
-            shape = _attention(config, family, heads, heads, (dim, dim), None)
-            return shape, Stored(key=0, value=0)
-        case _:
-            raise UnknownLayerError
-
-
-def _attention(
-    config: Config,
-    family: Family,
-    heads: int,
-    kv_heads: int,
-    dims: tuple[int, int],
-    window: int | None,
-) -> Attention:
-    falcon = "falcon" in family.flags
-    if falcon and config.flag("alibi"):
-        raise UnknownLayerError  # its own attention code, with alibi added to the mask
-    share = rotary_share(config) if family.keeps_unrotated else 0
-    query_and_keys = (heads + kv_heads) * dims[0]
-    return Attention(
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=dims[0],
-        v_head_dim=dims[1],
-        window=window,
-        rotary=family.rotary,
-        kept_rotation=int(query_and_keys * (1 + share)) if family.keeps_unrotated else 0,
-        qk_norm=family.qk_norm,
-        output_gate=family.output_gate,
-        fused_qkv=family.fused_qkv,
-        broadcast_kv=falcon and kv_heads != heads,
-        eager_scores=family.eager_scores,
-        position_bias="position_bias" in family.flags,
-    )
-
-
-def _latent(config: Config, heads: int, rank: int, rope: int, indexer: int) -> Attention:
-    nope = config.integer("qk_nope_head_dim", low=1)
-    value = config.integer("v_head_dim", low=1)
-    selected = config.integer_or_none("index_topk") or 0
-    return Attention(
-        heads=heads,
-        kv_heads=heads,
-        head_dim=nope + rope,
-        v_head_dim=value,
-        latent=LatentProjection(
-            rank=rank,
-            rope_dim=rope,
-            nope_dim=nope,
-            query_rank=config.integer_or_none("q_lora_rank") or 0 if indexer else 0,
-            indexer_heads=config.integer("index_n_heads") if indexer else 0,
-            indexer_dim=indexer,
-            selected=selected,
-        ),
-    )
-
-
-def _recurrent(config: Config, family: Family) -> GatedDelta | Mamba2:
-    if "nemotron_h" in family.flags:
-        return Mamba2(
-            heads=config.integer("mamba_num_heads", low=1),
-            head_dim=config.integer("mamba_head_dim", low=1),
-            groups=config.integer("n_groups", low=1),
-            state=config.integer("ssm_state_size", low=1),
-            chunk=config.integer("chunk_size", low=1),
-        )
-    if not family.output_gate:
+def _beside_attention(config: Config, family: Family, layer: Layer) -> LayerShape:
+    """A layer with attention and a state (Falcon-H1, Zamba 2): the scan holds more."""
+    state = next((kind for kind in layer if isinstance(kind, RecurrentState)), None)
+    attention = next((kind for kind in layer if isinstance(kind, FullAttention)), None)
+    if state is None or attention is None or family.recurrence is None:
         raise UnknownLayerError
-    return GatedDelta(
-        key_heads=config.integer("linear_num_key_heads", low=1),
-        value_heads=config.integer("linear_num_value_heads", low=1),
-        key_dim=config.integer("linear_key_head_dim", low=1),
-        value_dim=config.integer("linear_value_head_dim", low=1),
-        fused_projection="fused_delta" in family.flags,
+    return LayerShape(
+        mixer=recurrent(config, family.recurrence),
+        feed_forward=_feed_forward(config, family, sparse=False),
+        parallel_mlp=None,
+        stored=Stored(
+            key=attention.kv_heads * attention.head_dim,
+            value=attention.kv_heads * attention.v_head_dim,
+            conv_elements=state.conv_elements,
+            state_elements=state.state_elements,
+        ),
     )
 
 
 def _feed_forward(config: Config, family: Family, *, sparse: bool) -> Mlp | Experts:
     if sparse:
         return _experts(config, family)
+    if "lfm2" in family.flags:
+        return _mlp(config, family, _lfm2_width(config))
+    if family.first_dense is not None and (own := config.integer_or_none(family.first_dense)):
+        return _mlp(config, family, own)
+    listed = config.value("intermediate_size")
+    if isinstance(listed, list) and (widths := config.integer_list("intermediate_size", low=1)):
+        return _mlp(config, family, max(widths))
     for key in ("intermediate_size", "ffn_hidden_size", "hidden_dim"):
         width = config.integer_or_none(key)
         if width is not None:
@@ -200,11 +117,32 @@ def _feed_forward(config: Config, family: Family, *, sparse: bool) -> Mlp | Expe
     return _mlp(config, family, family.width_multiple * config.integer("hidden_size", low=1))
 
 
+def _lfm2_width(config: Config) -> int:
+    """models/lfm2/modeling_lfm2.py: Lfm2MLP takes two thirds, rounded up: 12,288 → 8,192."""
+    width = config.integer_or_none("block_ff_dim", low=1) or config.integer(
+        "intermediate_size", low=1
+    )
+    if not config.flag("block_auto_adjust_ff_dim", default=True):
+        return width
+    width = int(2 * width / 3)
+    factor = config.number("block_ffn_dim_multiplier")
+    if factor is not None:
+        width = int(factor * width)
+    step = config.integer_or_none("block_multiple_of", low=1) or 256
+    return -(-width // step) * step
+
+
 def _mlp(config: Config, family: Family, width: int) -> Mlp:
     # T5 1.1 says "gated-gelu", the first T5 "relu".
     gated = (config.text("feed_forward_proj") or "").startswith("gated-")
     form = "gated" if gated else family.mlp
-    return Mlp(width=width, form=form, activation_copies=_activation_copies(config, family))
+    return Mlp(
+        width=width,
+        form=form,
+        activation_copies=_activation_copies(config, family),
+        masked=config.text(family.activation) == "xielu",
+        after_residents=family.after_residents,
+    )
 
 
 def _activation_copies(config: Config, family: Family) -> int:
@@ -225,6 +163,8 @@ def _is_sparse(config: Config, family: Family, index: int) -> bool:
     """Whether a layer routes, by whichever of the known keys the configuration uses."""
     if family.experts is None or not (config.integer_or_none("num_experts") or 0):
         return False
+    if "llama4" in family.flags:
+        return _llama4_routes(config, index)
     kinds = config.text_list("mlp_layer_types")
     if kinds is not None and index < len(kinds):
         return kinds[index] == "sparse"
@@ -237,36 +177,67 @@ def _is_sparse(config: Config, family: Family, index: int) -> bool:
     return step is None or (step > 0 and (index + 1) % step == 0)
 
 
+def _llama4_routes(config: Config, index: int) -> bool:
+    listed = config.integer_list("moe_layers")
+    if listed is not None:
+        return index in listed
+    step = config.integer_or_none("interleave_moe_layer_step") or 1
+    return (index + 1) % step == 0
+
+
 def _experts(config: Config, family: Family) -> Experts:
     form: ExpertsFamily | None = family.experts
     if form is None:
         raise UnknownLayerError
     hidden = config.integer("hidden_size", low=1)
-    width = config.integer_or_none("moe_intermediate_size") or config.integer(
-        "intermediate_size", low=1
+    width = (
+        _largest(config, "moe_intermediate_size", optional=True)
+        or config.integer_or_none("expert_ffn_hidden_size")
+        or config.integer("intermediate_size", low=1)
     )
     return Experts(
         experts=config.integer("num_experts", low=1),
-        top_k=config.integer("num_experts_per_tok", low=1),
+        top_k=_largest(config, "num_experts_per_tok"),
         width=width,
         input_width=config.integer_or_none("moe_latent_size") or hidden,
         gated=form.gated,
         gate_copies=form.gate_copies,
         router_bytes=4 if form.fp32_weights else None,
         bias=form.bias,
-        shared_width=_shared_width(config, width),
+        shared_width=config.integer("intermediate_size", low=1)
+        if form.always_shared
+        else _shared_width(config, width),
+        every_token=form.every_token,
         shared_form=family.mlp,
         shared_copies=_activation_copies(config, family),
         shared_first=form.shared_first,
     )
 
 
+def _largest(config: Config, key: str, *, optional: bool = False) -> int:
+    """A number, or the largest of a number for every layer (HunYuan); 0 where it may be missing."""
+    if isinstance(config.value(key), list) and (listed := config.integer_list(key, low=1)):
+        return max(listed)
+    if optional:
+        return config.integer_or_none(key) or 0
+    return config.integer(key, low=1)
+
+
 def _shared_width(config: Config, expert_width: int) -> int:
-    for key in ("shared_expert_intermediate_size", "moe_shared_expert_intermediate_size"):
+    for key in (
+        "shared_expert_intermediate_size",
+        "moe_shared_expert_intermediate_size",
+        "shared_intermediate_size",
+        "share_expert_dim",
+    ):
         width = config.integer_or_none(key)
         if width is not None:
             return width
-    return expert_width * (config.integer_or_none("n_shared_experts") or 0)
+    for key in ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts"):
+        count = config.integer_or_none(key)
+        if count is not None:
+            return expert_width * count
+    return 0
 
 
 def _nemotron_letter(config: Config, index: int) -> str:
@@ -274,14 +245,3 @@ def _nemotron_letter(config: Config, index: int) -> str:
     if kinds is not None and index < len(kinds):
         return "E" if kinds[index] == "moe" else "-"
     return (config.text("hybrid_override_pattern") or "")[index : index + 1]
-
-
-def rotary_share(config: Config) -> float:
-    """The share of a head that is rotated; transformers 5 writes it into ``rope_parameters``."""
-    scopes = (config, config.section("rope_parameters"))
-    for key in ("partial_rotary_factor", "rotary_pct", "rope_pct"):
-        for scope in scopes:
-            share = None if scope is None else scope.number(key)
-            if share is not None:
-                return share
-    return 1.0

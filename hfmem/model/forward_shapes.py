@@ -15,19 +15,20 @@ NormKind = Literal["rms", "mean_variance", "fused"]
 """rms: RMSNorm in Python, an fp32 copy and an fp32 product. mean_variance: Cohere's LayerNorm in
 Python, three fp32 tensors. fused: torch's layer_norm, which holds its result only."""
 
-Rotary = Literal["none", "model", "fp32_tables", "fp32"]
+Rotary = Literal["none", "model", "fp32_tables", "fp32", "complex"]
 """How query and keys are rotated: in the model's dtype; in fp32 because cosine and sine are (OLMo
-2); in fp32 from copies of query and keys (Cohere)."""
+2); in fp32 from copies of query and keys (Cohere); as complex numbers of two fp32 (Llama 4)."""
 
 EagerScores = Literal[
-    "fp32", "fp32_product", "fp32_two", "fp32_three", "twice", "sinks", "returned"
+    "fp32", "fp32_product", "fp32_two", "fp32_three", "twice", "sinks", "joined_sinks", "returned"
 ]
 """What eager attention holds of its scores.
 
 fp32: once in the model's dtype, their fp32 copy and the fp32 softmax; fp32_two and fp32_three: two
 and three in the model's dtype beside both (MPT, BLOOM); fp32_product: query and keys are copied to
 fp32 too (GPT-J, GPT-Neo). twice: two copies in the
-model's dtype (GPT-2). sinks: three, with one more score a query (gpt-oss). returned: three, and the
+model's dtype (GPT-2). sinks: three, with one more score a query (gpt-oss); joined_sinks: two of
+them (MiMo-V2, whose scores and mask are gone by then). returned: three, and the
 previous layer's, which the model's loop still holds (Falcon).
 """
 
@@ -57,8 +58,14 @@ class Attention(Struct, frozen=True, kw_only=True):
     window: int | None = None
     latent: LatentProjection | None = None
     rotary: Rotary = "model"
+    rotated_dim: int = 0
+    """Of each head, where the rest is joined to it again afterwards; 0 where all is rotated.
+
+    What is joined is laid out by heads, and so is the attention's output, which is copied."""
     qk_norm: bool = False
     """An RMSNorm over each head of the query, in fp32."""
+    norms_late: bool = False
+    """Keys and values are projected before the query is normed."""
     output_gate: bool = False
     """The query projection is twice as wide; its second half is held until the output."""
     kept_rotation: int = 0
@@ -69,6 +76,8 @@ class Attention(Struct, frozen=True, kw_only=True):
     broadcast_kv: bool = False
     """K and V go to sdpa with fewer heads than Q and no ``enable_gqa``: only the math kernel."""
     eager_scores: EagerScores = "fp32"
+    block_mask: bool = False
+    """An indexer chooses blocks of keys, and a mask of all heads and pairs is built of them."""
     position_bias: bool = False
     """A bias a head and a pair of tokens instead of positions (T5)."""
 
@@ -95,6 +104,43 @@ class Mamba2(Struct, frozen=True, kw_only=True):
     chunk: int
 
 
+class Live(Struct, frozen=True, kw_only=True):
+    """Tensors of one kind that are alive at a listed instant."""
+
+    name: str
+    elements: int
+    """Of one row, pair or sequence; all tensors of the kind together."""
+    what: str
+    bytes: int | None = None
+    """Of an element; None is the model's dtype."""
+    per: Literal["row", "pair", "square", "sequence"] = "row"
+    """A row is a new token; a pair is a query and a key; a square has one pair for all sequences; a
+    sequence has one whatever its length."""
+    pooled: int = 0
+    """Tokens that share one more key beside those of the pairs (DeepSeek-V4); 0 without."""
+
+
+class LiveInstant(Struct, frozen=True, kw_only=True):
+    """One moment of a listed mixer."""
+
+    name: str
+    tensors: tuple[Live, ...]
+    path: Literal["any", "python", "fused"] = "any"
+    """python: only without the fused kernels of fla or mamba-ssm; fused: only with them."""
+    steps: Literal["any", "prefill", "decode"] = "any"
+    stored: bool = True
+    """Whether the layer's own cache holds the new tokens by then."""
+
+
+class Listed(Struct, frozen=True, kw_only=True):
+    """A mixer whose code is of no other kind here: what it holds, instant by instant."""
+
+    instants: tuple[LiveInstant, ...]
+
+
+Mixer = Attention | GatedDelta | Mamba2 | Listed
+
+
 class Mlp(Struct, frozen=True, kw_only=True):
     """A dense feed-forward network."""
 
@@ -104,6 +150,10 @@ class Mlp(Struct, frozen=True, kw_only=True):
     views. plain: ``down(act(up(x)))``."""
     activation_copies: int
     """Tensors of the activation's size alive inside of it, its input included."""
+    masked: bool = False
+    """The activation holds a boolean of its input's size too (xIELU)."""
+    after_residents: int = 0
+    """Hidden-wide tensors while the norm after the MLP runs, where they are more than before it."""
 
 
 class Experts(Struct, frozen=True, kw_only=True):
@@ -125,6 +175,8 @@ class Experts(Struct, frozen=True, kw_only=True):
     shared_copies: int
     shared_first: bool
     """The shared expert runs before the routed ones and its output is held meanwhile."""
+    every_token: bool = False
+    """Every expert computes every token, and the router's weight is 0 for most (Llama 4)."""
 
 
 class Stored(Struct, frozen=True, kw_only=True):
@@ -134,6 +186,9 @@ class Stored(Struct, frozen=True, kw_only=True):
     value: int
     window: int | None = None
     """Tokens that later steps keep, of the whole prompt that prefill stores; None keeps all."""
+    pooled: int = 0
+    """Elements of one more key every ``ratio`` tokens."""
+    ratio: int = 0
     conv_elements: int = 0
     """A sequence's convolution state, in the model's dtype."""
     state_elements: int = 0
@@ -143,7 +198,7 @@ class Stored(Struct, frozen=True, kw_only=True):
 class LayerShape(Struct, frozen=True, kw_only=True):
     """Everything that makes two layers hold the same."""
 
-    mixer: Attention | GatedDelta | Mamba2 | None
+    mixer: Mixer | None
     feed_forward: Mlp | Experts | None
     parallel_mlp: Mlp | None
     """A dense network that runs before the experts of the same layer (Gemma 4)."""
@@ -194,6 +249,11 @@ class ForwardPass(Struct, frozen=True, kw_only=True):
     """2 where the logits are scaled or capped out of place, 1 otherwise."""
     per_layer_inputs: int
     """Width of all layers' own embeddings together (Gemma 3n and 4); 0 without."""
+    pixels: int
+    """Pixel values of a patch, where positions are patches of a picture; 0 for text."""
     default_attention: AttentionImplementation
     source: str
     """The modeling file that all of this was read from."""
+    per_layer_copies: int = 1
+    """2 where the class for pictures and sound looks the layers' embeddings up itself and holds
+    them beside their projection."""

@@ -64,6 +64,11 @@ class EncoderPass(Struct, frozen=True, kw_only=True):
     """Layers' outputs that the caller asked to keep."""
     rotary_elements: int = 0
     """fp32 values of a position while query and keys are rotated; 0 where they are not the peak."""
+    rotary_residents: int = 5
+    """Hidden-wide tensors in the model's dtype meanwhile."""
+    convolved: int = 0
+    """Values of a position of the first convolution, in and out; 0 where they are small."""
+    convolved_positions: int = 0
     mask_pairs: int = 0
     """Pairs of positions in a mask of the model's dtype."""
     projected: int = 0
@@ -88,8 +93,13 @@ class Media(Struct, frozen=True, kw_only=True):
     """What cross-attention sees (Llama 3.2 Vision); not in the context."""
     encoders: tuple[EncoderPass, ...] = ()
     """What runs before the decoder."""
-    encoders_known: bool = True
-    """False where the code of an encoder that runs is not described."""
+    undescribed: tuple[str, ...] = ()
+    """Encoders that run and whose code is not described, by name."""
+
+    @property
+    def encoders_known(self) -> bool:
+        """False where the code of an encoder that runs is not described."""
+        return not self.undescribed
 
     @property
     def notes(self) -> tuple[Note, ...]:
@@ -101,7 +111,10 @@ class Media(Struct, frozen=True, kw_only=True):
         )
         if self.encoders_known:
             return (told,)
-        message = "The memory of the encoder while it runs is not known, and not in the total."
+        message = (
+            f"What {' and '.join(self.undescribed)} holds while it runs is not known and not in "
+            "the total: its layers' tensors are not described."
+        )
         return (told, Note(code="encoder_unknown", message=message))
 
 

@@ -133,26 +133,32 @@ def gemma3n_images(reader: Reader, media: MediaInput) -> Found:
 
 def gemma4_images(reader: Reader, media: MediaInput) -> Found:
     """Gemma 4: a picture is scaled into a budget of pooled patches."""
-    owner = "Gemma4ImageProcessor"
-    most = reader.processor("image", "max_soft_tokens", default=280, owner=owner)
-    each = _gemma4(reader, "image", sized(media, "pictures"), most, owner=owner)
-    total = media.images * each
-    return Found(tokens=total, rule=f"{media.images} pictures × {each} = {total:,} tokens")
+    return _gemma4(reader, media, "image", count=media.images, budget=280)
 
 
 def gemma4_frames(reader: Reader, media: MediaInput) -> Found:
     """Gemma 4: the same for every frame, in a smaller budget."""
-    owner = "Gemma4VideoProcessor"
-    most = reader.processor("video", "max_soft_tokens", default=70, owner=owner)
-    each = _gemma4(reader, "video", sized(media, "frames"), most, owner=owner)
-    total = media.frames * each
-    return Found(tokens=total, rule=f"{media.frames} frames × {each} = {total:,} tokens")
+    return _gemma4(reader, media, "video", count=media.frames, budget=70)
 
 
-def _gemma4(reader: Reader, kind: Kind, size: Size, most: int, *, owner: str) -> int:
+def _gemma4(reader: Reader, media: MediaInput, kind: Kind, *, count: int, budget: int) -> Found:
+    """The encoder sees every picture filled up to the budget (image_processing_pil_gemma4.py:
+    pad_along_first_dim)."""
+    owner = "Gemma4ImageProcessor" if kind == "image" else "Gemma4VideoProcessor"
+    what = "pictures" if kind == "image" else "frames"
     patch = reader.processor(kind, "patch_size", default=16, owner=owner)
     pool = reader.processor(kind, "pooling_kernel_size", default=3, owner=owner)
-    return within_budget(size, patch=patch, pool=pool, soft_tokens=most)
+    most = reader.processor(kind, "max_soft_tokens", default=budget, owner=owner)
+    each = within_budget(sized(media, what), patch=patch, pool=pool, soft_tokens=most)
+    total = count * each
+    run = TowerPass(
+        section="vision_config",
+        kind=kind,
+        items=count,
+        positions=most * pool**2,
+        values=most * pool**2 * _CHANNELS * patch**2,
+    )
+    return Found(tokens=total, rule=f"{count} {what} × {each} = {total:,} tokens", passes=(run,))
 
 
 def patches_images(reader: Reader, media: MediaInput) -> Found:

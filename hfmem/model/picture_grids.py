@@ -181,3 +181,110 @@ def pinpoints(values: Sequence[object]) -> tuple[Size, ...]:
         and len(pair) == 2
         and all(type(side) is int and 0 < side < 2**20 for side in pair)
     )
+
+
+def within_patches(size: Size, *, patch: int, merge: int, most: int, side: int | None) -> Size:
+    """Pixels of a picture that is scaled down to ``most`` patches, ``side`` on an edge, and filled
+    up to whole cells of ``merge`` patches (models/kimi_k25/image_processing_kimi_k25.py:
+    navit_resize). 1,080 × 1,920 in 16,384 patches of 14: 1,092 × 1,932."""
+    height, width = size
+    scale = min(1.0, math.sqrt(most / (max(1, height // patch) * max(1, width // patch))))
+    if side is not None:
+        scale = min(scale, side * patch / height, side * patch / width)
+    tall, wide = max(1, int(height * scale)), max(1, int(width * scale))
+    if side is not None:
+        tall, wide = min(tall, side * patch), min(wide, side * patch)
+    cell = merge * patch
+    return -(-tall // cell) * cell, -(-wide // cell) * cell
+
+
+def sliced_grid(size: Size, *, side: int, most: int) -> Size | None:
+    """Rows and columns that MiniCPM-V cuts a picture into; None where it stays whole.
+
+    models/minicpmv4_6/image_processing_minicpmv4_6.py: get_sliced_grid. 1,080 × 1,920 in slices of
+    448 and at most 9: 2,073,600 / 200,704 is more than 9, so 8 or 9 slices, 2 × 4.
+    """
+    height, width = size
+    log_ratio = math.log(width / height)
+    multiple = min(math.ceil(width * height / side**2), most)
+    if multiple <= 1:
+        return None
+    best, nearest = (1, 1), math.inf
+    for count in (multiple - 1, multiple, multiple + 1):
+        if count == 1 or count > most:
+            continue
+        for rows in (row for row in range(1, count + 1) if count % row == 0):
+            away = abs(log_ratio - math.log(count // rows / rows))
+            if away < nearest or (away == nearest and rows > best[0]):
+                best, nearest = (rows, count // rows), away
+    return best
+
+
+def canvas_of_least_scaling(size: Size, *, tile: int, most: int) -> int:
+    """Tiles of the grid that scales a picture up least, or else down least; the first of several
+    (models/cohere2_vision/image_processing_cohere2_vision.py: get_optimal_tiled_canvas)."""
+    grids = sorted(
+        ((wide, tall) for wide in range(1, most + 1) for tall in range(1, most // wide + 1)),
+        key=lambda grid: grid[0] * grid[1],
+    )
+    scales = [min(wide * tile / size[1], tall * tile / size[0]) for wide, tall in grids]
+    upward = [scale for scale in scales if scale >= 1]
+    chosen = scales.index(min(upward) if upward else max(scales))
+    return grids[chosen][0] * grids[chosen][1]
+
+
+def ratio_grid(size: Size, *, tile: int, least: int, most: int) -> Size:
+    """Rows and columns of the grid whose shape is nearest a picture's, of ``least`` tiles or more
+    (models/lfm2_vl/image_processing_lfm2_vl.py: find_closest_aspect_ratio)."""
+    ratio, area = size[1] / size[0], size[0] * size[1]
+    grids = sorted(
+        (
+            (wide, tall)
+            for wide in range(1, most + 1)
+            for tall in range(1, most // wide + 1)
+            if wide * tall >= least
+        ),
+        key=lambda grid: grid[0] * grid[1],
+    )
+    best, nearest = (1, 1), math.inf
+    for wide, tall in grids:
+        away = abs(ratio - wide / tall)
+        if away < nearest:
+            best, nearest = (wide, tall), away
+        elif away == nearest and area > 0.5 * tile**2 * wide * tall:
+            best = (wide, tall)
+    return best[1], best[0]
+
+
+def roomiest_canvas(size: Size, *, tile: int, most: int) -> int:
+    """Tiles of the canvas that a picture fits into unshrunk and fills best; of the one nearest its
+    shape where it fits into none.
+
+    models/perception_lm/image_processing_perception_lm.py: _fit_image_to_canvas,
+    _find_closest_aspect_ratio. A canvas of the same shape as an earlier one stands behind it.
+    """
+    height, width = size
+    shapes: dict[float, list[Size]] = {}
+    for count in range(most, 0, -1):
+        for wide in (each for each in range(1, count + 1) if count % each == 0):
+            shapes.setdefault(wide / (count // wide), []).append((wide, count // wide))
+    scale, best, filled = width / height, None, -1.0
+    for wide, tall in (grid for grids in shapes.values() for grid in grids):
+        if wide * tile < width or tall * tile < height:
+            continue
+        factor = min(wide * tile / width, tall * tile / height)
+        if scale > 1:
+            shorter = float(math.floor(factor * width / scale))
+        else:
+            new_height = factor * height
+            shorter = float(math.floor(new_height * scale)) if scale < 1 else new_height
+        if best is None or shorter >= filled:
+            best, filled = (wide, tall), shorter
+    if best is None:
+        if scale >= 1:
+            nearest = min((k for k in shapes if k <= scale), key=lambda k: abs(k - scale))
+            best = max(shapes[nearest], key=lambda grid: grid[0])
+        else:
+            nearest = min((k for k in shapes if k > scale), key=lambda k: abs(1 / k - 1 / scale))
+            best = max(shapes[nearest], key=lambda grid: grid[1])
+    return best[0] * best[1]

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from hfmem.checkpoint.tensor import TensorRun
 from hfmem.dtypes import FLOATS, width
+from hfmem.errors import InvalidValueError
 from hfmem.model.components import split
 from hfmem.model.config import Config
 from hfmem.model.declared import logical_tensors
@@ -36,7 +37,10 @@ def unpacked(
             for weight in kept
             if weight.role in ("weight", "plain")
         )
-    declared = logical_tensors(config)
+    try:
+        declared = logical_tensors(config)
+    except InvalidValueError:
+        declared = None
     if declared is None:
         return None
     runs = tuple(

@@ -23,8 +23,12 @@ class _Tower(Struct, frozen=True, kw_only=True):
     residents: int
     source: str
     gated: bool = False
-    rotary: bool = False
-    """Query and keys are copied to fp32 (models/qwen2_vl: apply_rotary_pos_emb_vision)."""
+    rotary: int = 0
+    """fp32 tensors as wide as the hidden states while query and keys are rotated."""
+    rotary_residents: int = 5
+    """Tensors of the model's dtype meanwhile: layer input, its norm and the projections."""
+    width: str | None = None
+    """Key of the MLP's width, where it is not the usual one."""
     joint_items: bool = False
     """All positions attend under one dense mask."""
     padded_to: int = 1
@@ -33,8 +37,6 @@ class _Tower(Struct, frozen=True, kw_only=True):
 
 _ROTARY_FP32: Final = 6
 """fp32 tensors as wide as the query: both copies, two products, a sum, the halves swapped."""
-_ROTARY_RESIDENTS: Final = 5
-"""Layer input, its norm and the joint projection."""
 
 _TOWERS: tuple[_Tower, ...] = (
     _Tower(
@@ -43,7 +45,10 @@ _TOWERS: tuple[_Tower, ...] = (
         source="models/clip/modeling_clip.py: CLIPEncoderLayer, CLIPMLP",
     ),
     _Tower(
-        model_types=("siglip_vision_model", "idefics3_vision", "smolvlm_vision"),
+        model_types=(
+            *("siglip_vision_model", "siglip", "idefics3_vision", "smolvlm_vision"),
+            *("siglip2_vision_model", "idefics2_vision"),
+        ),
         residents=4,
         source="models/siglip/modeling_siglip.py: SiglipEncoderLayer, SiglipMLP",
     ),
@@ -61,6 +66,34 @@ _TOWERS: tuple[_Tower, ...] = (
         "generate_block_attention_mask",
     ),
     _Tower(
+        model_types=("llama4_vision_model",),
+        residents=4,
+        # Both copies and both products; layer input, its two norms, q, k, v and both results.
+        rotary=4,
+        rotary_residents=8,
+        source="models/llama4/modeling_llama4.py: vision_apply_rotary_emb, as complex numbers",
+    ),
+    _Tower(
+        model_types=("glm4v_vision", "glm4v_moe_vision", "glm_ocr_vision"),
+        residents=3,
+        gated=True,
+        rotary=_ROTARY_FP32,
+        width="out_hidden_size",
+        source="models/glm4v/modeling_glm4v.py: apply_rotary_pos_emb_vision, Glm4VisionMlp",
+    ),
+    _Tower(
+        model_types=("kimi_k25_vision", "moonvit"),
+        residents=4,
+        rotary=_ROTARY_FP32,
+        source="models/kimi_k25/modeling_kimi_k25.py: apply_rotary_pos_emb_vision",
+    ),
+    _Tower(
+        model_types=("gemma4_vision",),
+        residents=4,
+        gated=True,
+        source="models/gemma4/modeling_gemma4.py: Gemma4VisionEncoderLayer",
+    ),
+    _Tower(
         model_types=("mllama_vision_model",),
         residents=6,
         joint_items=True,
@@ -75,12 +108,12 @@ _TOWERS: tuple[_Tower, ...] = (
             *("qwen2_5_omni_vision_encoder", "qwen3_omni_moe_vision_encoder"),
         ),
         residents=3,
-        rotary=True,
+        rotary=_ROTARY_FP32,
         source="models/qwen2_vl/modeling_qwen2_vl.py: VisionAttention, apply_rotary_pos_emb_vision",
     ),
     _Tower(
         model_types=(
-            *("whisper", "qwen2_audio_encoder", "voxtral_encoder"),
+            *("whisper", "qwen2_audio_encoder", "voxtral_encoder", "audioflamingo3_encoder"),
             "qwen2_5_omni_audio_encoder",
         ),
         residents=4,
@@ -106,6 +139,10 @@ def encoder_pass(config: Config, run: TowerPass) -> EncoderPass | None:
     if run.section == "mm_vision_tower":
         return _named(config, run)
     section = config if config.model_type == "whisper" else config.section(run.section)
+    if section is not None and run.kind == "audio":
+        convolving = _convolution(section, run)
+        if convolving is not None:
+            return convolving
     tower = _BY_TYPE.get(section.model_type or "") if section is not None else None
     if section is None or tower is None:
         return None
@@ -115,6 +152,8 @@ def encoder_pass(config: Config, run: TowerPass) -> EncoderPass | None:
     width = section.integer_or_none("encoder_ffn_dim", low=1) or section.integer_or_none(
         "intermediate_size", low=1
     )
+    if tower.width is not None:
+        width = section.integer(tower.width, low=1)
     inner = width or (ratio or 4) * hidden
     name = section.text("hidden_act") or section.text("activation_function") or "gelu"
     gated = tower.gated or section.model_type in _GATED
@@ -131,7 +170,8 @@ def encoder_pass(config: Config, run: TowerPass) -> EncoderPass | None:
         inner=copies * inner,
         residents=tower.residents,
         kept_states=kept,
-        rotary_elements=_ROTARY_FP32 * hidden if tower.rotary else 0,
+        rotary_elements=tower.rotary * hidden,
+        rotary_residents=tower.rotary_residents,
         mask_pairs=sequences * (each * run.together) ** 2 if tower.joint_items else 0,
         projected=_projected(config) if kept else 0,
         projected_beside_states=kept > 0,
@@ -142,9 +182,40 @@ def encoder_pass(config: Config, run: TowerPass) -> EncoderPass | None:
 _GATED: Final = frozenset({"qwen2_5_vl_vision", "qwen2_5_vl", "qwen2_5_omni_vision_encoder"})
 
 
-def rotary_residents() -> int:
-    """Hidden-wide tensors in the model's dtype while query and keys are rotated."""
-    return _ROTARY_RESIDENTS
+def _convolution(section: Config, run: TowerPass) -> EncoderPass | None:
+    """Encoders of sound that hold most in their first convolutions.
+
+    Gemma 4: half of the mel frames × half of the bands × 128 channels, as convolved, normed and
+    laid out again (Gemma4AudioSubSampleConvProjectionLayer). Qwen3-Omni: chunks of 100 frames,
+    halved both ways, in 480 channels before and after the activation, and a padded copy of what it
+    is given.
+    """
+    frames = run.items * run.positions
+    match section.model_type:
+        case "gemma4_audio":
+            channels = (section.integer_list("subsampling_conv_channels", low=1) or (128,))[0]
+            positions, each = -(-frames // 2), 3 * channels * 64
+            values, source = run.values * run.items, "models/gemma4/modeling_gemma4.py"
+        case "qwen3_omni_moe_audio_encoder" | "qwen3_asr_encoder":
+            channels = section.integer("downsample_hidden_size", low=1)
+            bands = -(-section.integer("num_mel_bins", low=1) // 2)
+            chunks = -(-frames // 100)
+            positions, each = min(chunks, 500), 2 * channels * bands * 50
+            values, source = 2 * run.values * run.items, "models/qwen3_omni_moe/modeling"
+            source += "_qwen3_omni_moe.py: Qwen3OmniMoeAudioEncoder"
+        case _:
+            return None
+    return EncoderPass(
+        name=run.section.removesuffix("_config"),
+        positions=positions,
+        values=values,
+        hidden=section.integer_or_none("hidden_size", low=1) or section.integer("d_model", low=1),
+        inner=0,
+        residents=0,
+        convolved=each,
+        convolved_positions=positions,
+        source=f"transformers 5.23 {source}",
+    )
 
 
 def _kept_states(config: Config, section: Config) -> int:
@@ -180,7 +251,7 @@ def _named(config: Config, run: TowerPass) -> EncoderPass | None:
         residents=tower.residents,
         kept_states=layers,
         projected=config.integer_or_none("hidden_size", low=1) or 0,
-        source=f"{tower.source}, all hidden states kept (LLaVA-NeXT "
+        source=f"transformers 5.23 {tower.source}, all hidden states kept (LLaVA-NeXT "
         "llava/model/multimodal_encoder)",
     )
 

@@ -3,6 +3,10 @@ configuration.
 
 Keys and values are what ``k_proj`` and ``v_proj`` put out, so their rows are the cache's width.
 Where they contradict the configuration the headers win, and the answer says so.
+
+The Hub's own count of parameters is a third witness, heard in ``hfmem/checkpoint/hub_count.py``: it
+comes with the list of files, so it costs no request, and none is made for it alone. A revision that
+is not main, a folder, a pipeline and packed weights go without it.
 """
 
 from __future__ import annotations

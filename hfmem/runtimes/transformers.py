@@ -8,7 +8,6 @@ cache. What is asked for is the largest of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from functools import lru_cache
 
 from msgspec import Struct
@@ -18,7 +17,6 @@ from hfmem.checkpoint.snapshot import Note
 from hfmem.dtypes import torch_name, width
 from hfmem.errors import InvalidValueError, MissingKeyError
 from hfmem.gpu import GpuGroup
-from hfmem.memory.activations import Peak, decode_activations, prefill_activations
 from hfmem.memory.cards import class_of
 from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName
 from hfmem.memory.host import while_loading
@@ -31,8 +29,9 @@ from hfmem.memory.quantize import matrices
 from hfmem.memory.quantize.schemes import refusal, scheme
 from hfmem.memory.term import Term, total
 from hfmem.memory.workload import DEFAULT_CTX, Workload
-from hfmem.model.forward import ForwardPass, picture_positions, supposed_pass
+from hfmem.model.forward import picture_positions
 from hfmem.model.model import Model
+from hfmem.runtimes.transformers_activations import decode_term, kernels_note, prefill_term
 from hfmem.runtimes.transformers_cache import VERSION, cache_term, encoder_output, token_bytes
 
 
@@ -94,8 +93,10 @@ def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
     if not model.cache_known:
         unknown.append("kv_cache")
     beside = encoder_output(model, groups, ctx=tokens, workload=workload, dtype=dtype)
-    prefill = _prefill(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
-    decode = _decode(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
+    prefill = prefill_term(
+        model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside
+    )
+    decode = decode_term(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
     if prefill is None or decode is None:
         unknown.append("activations")
     nothing = Term(name="kv_cache", bytes=0, basis="exact", because="no token is processed yet")
@@ -113,7 +114,11 @@ def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
         kv_dtype=torch_name(dtype) if workload.kv_dtype == "auto" else workload.kv_dtype,
         bytes_per_token=token_bytes(groups, ctx=tokens, workload=workload, dtype=dtype),
         unknown=tuple(unknown),
-        notes=(*notes, *(weights.notes if weights else ())),
+        notes=(
+            *notes,
+            *(weights.notes if weights else ()),
+            *kernels_note(model, workload, ctx=tokens, dtype=dtype),
+        ),
         host=while_loading(model, dtype=dtype, quantized=workload.quantize is not None),
     )
 
@@ -251,139 +256,4 @@ def _conversion(weights: Held | None) -> Term:
         bytes=size,
         basis="derived",
         because=f"{what} (transformers {VERSION} core_model_loading.py)",
-    )
-
-
-def _prefill(
-    model: Model,
-    workload: Workload,
-    *,
-    ctx: int,
-    dtype: str,
-    cache: Term,
-    beside: tuple[Term, ...],
-) -> Term | None:
-    forward = model.forward or _supposed(model)
-    if forward is None:
-        return _unread(model, tokens=ctx * workload.batch, dtype=dtype)
-    found = _activations(
-        prefill_activations(
-            forward,
-            tokens=ctx,
-            batch=workload.batch,
-            dtype_bytes=width(dtype),
-            attention=workload.attention,
-            device=workload.device,
-        ),
-        cache,
-        beside=beside,
-        share=PREFILL_LOW,
-    )
-    return found if model.forward is not None else _guessed(found)
-
-
-def _decode(
-    model: Model,
-    workload: Workload,
-    *,
-    ctx: int,
-    dtype: str,
-    cache: Term,
-    beside: tuple[Term, ...],
-) -> Term | None:
-    forward = model.forward or _supposed(model)
-    if forward is None:
-        return _unread(model, tokens=workload.batch, dtype=dtype)
-    found = _activations(
-        decode_activations(
-            forward,
-            context=ctx,
-            batch=workload.batch,
-            dtype_bytes=width(dtype),
-            attention=workload.attention,
-            device=workload.device,
-            first_step=False,
-        ),
-        cache,
-        beside=beside,
-        share=DECODE_LOW,
-    )
-    return found if model.forward is not None else _guessed(found)
-
-
-def _activations(peak: Peak, cache: Term, *, beside: tuple[Term, ...], share: Fraction) -> Term:
-    """The peak beside the cache that stays; a layer that comes later has not stored its own yet."""
-    parts = [
-        Term(
-            name=part.name,
-            bytes=part.bytes,
-            basis="derived",
-            because=f"{part.because} ({part.source})",
-        )
-        for part in peak.parts
-    ]
-    parts.extend(beside)
-    # Keys of an encoder's output are not counted layer by layer; they are there from the start.
-    grown = sum(part.bytes for part in cache.parts if part.name != "cross")
-    missing = grown - peak.cache_bytes
-    if missing:
-        parts.append(
-            Term(
-                name="cache not yet stored",
-                bytes=-missing,
-                basis="derived",
-                because=f"the peak lies before the last layers have stored {missing:,} bytes "
-                f"({peak.source})",
-            )
-        )
-    found = total(
-        "activations",
-        parts,
-        because=f"the {peak.instant} instant of the layer that holds most ({peak.source})",
-    )
-    return replace(found, low=int(found.bytes * share), high=found.bytes)
-
-
-# Qwen's tables of transformers 4.46 and 4.51: the peak of a prefill is met, or up to 5 % less where
-# several cards share it; of a decoding step, which copies one layer's cache, about half was seen.
-PREFILL_LOW, DECODE_LOW = Fraction(19, 20), Fraction(2, 5)
-FALLBACK_LOW, FALLBACK_HIGH = Fraction(1, 2), 4
-
-
-def _supposed(model: Model) -> ForwardPass | None:
-    """What a family of ordinary layers would compute; None where the sizes do not tell that."""
-    try:
-        return supposed_pass(model.decoder.text, model.decoder.layers)
-    except (MissingKeyError, InvalidValueError):
-        return None
-
-
-def _guessed(term: Term) -> Term:
-    """Activations of a supposed pass: a guess, with a wide range."""
-    return replace(
-        term,
-        basis="assumed",
-        because=f"this family's forward pass is not described; supposed is {term.because}",
-        low=int(term.bytes * FALLBACK_LOW),
-        high=term.bytes * FALLBACK_HIGH,
-        parts=tuple(replace(part, basis="assumed") for part in term.parts),
-    )
-
-
-def _unread(model: Model, *, tokens: int, dtype: str) -> Term | None:
-    """Activations of a family whose forward pass is not described: a gated decoder's, with a wide
-    range."""
-    hidden = model.decoder.hidden_size
-    if hidden is None:
-        return None
-    wide = model.decoder.text.integer_or_none("intermediate_size") or 4 * hidden
-    size = tokens * width(dtype) * (4 * hidden + 3 * wide)
-    return Term(
-        name="activations",
-        bytes=size,
-        basis="assumed",
-        because="this family's forward pass is not described; a gated decoder's would hold "
-        f"{tokens:,} tokens × {width(dtype)} bytes × (4 × {hidden:,} + 3 × {wide:,})",
-        low=int(size * FALLBACK_LOW),
-        high=size * FALLBACK_HIGH,
     )

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.dtypes import width
+from hfmem.gpu import Gpu
 from hfmem.memory.overhead import CUDA_CONTEXT, GpuClass
 from hfmem.memory.term import Term, total
 from hfmem.model.model import Model
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 PEAK_FLOOR = 61 * MIB
 """0.06 GiB that every measured peak has beyond the tensors below (llm-d-planner#205)."""
+PCIE_BUFFERS, PCIE_COMMUNICATORS = 123 * MIB, 100 * MIB
+"""Of a tensor parallel group without NVLink, inside and outside of the budget."""
 _FUSED = "_proj_blocks"
 """Ends the names of gpt-oss's packed experts."""
 
@@ -221,13 +224,30 @@ def graphs(layers: int, size: Widths, settings: Settings) -> Term:
     )
 
 
+def over_pcie(gpu: Gpu | None) -> bool:
+    """Whether ranks talk over PCIe: no link between the cards, or one that few owners have."""
+    return gpu is not None and gpu.vendor == "nvidia" and (not gpu.link or gpu.kind == "consumer")
+
+
 def libraries(settings: Settings, gpu_class: GpuClass) -> Term:
     """What libraries allocate inside the budget: NCCL's buffers on first use, cuBLAS, kernels.
 
-    Seen on an H100 with NVLink, and so less sure of other cards.
+    Seen on an H100 with NVLink, and over PCIe on RTX 4090 (0.25 GiB with two ranks in 0.7,
+    vllm-project/vllm#13061) and RTX 3090 (0.20 in 0.8, #14447), where one rank takes 0.13.
     """
     alone, together = settings.behaviour.non_torch
     tp = settings.layout.tp
+    if tp > 1 and over_pcie(settings.gpu):
+        size = alone + PCIE_BUFFERS
+        return Term(
+            name="libraries",
+            bytes=size,
+            basis="measured",
+            because="kernels, and NCCL's buffers over PCIe: 0.12 GiB above one rank (vllm-project/"
+            "vllm#13061, #14447)",
+            low=size * 5 // 10,
+            high=size * 20 // 10,
+        )
     size = together if tp > 1 else alone if settings.layout.pp == 1 else 72 * MIB
     what = "NCCL and custom all-reduce buffers of a tensor parallel group" if tp > 1 else "kernels"
     return Term(
@@ -241,9 +261,13 @@ def libraries(settings: Settings, gpu_class: GpuClass) -> Term:
 
 
 def outside(settings: Settings, gpu_class: GpuClass) -> Term:
-    """What exists before vLLM measures: the driver's context and communicators."""
+    """What exists before vLLM measures: the driver's context and communicators.
+
+    Over PCIe 0.4 GiB with the context, on eight RTX 3090 (Sandermage/genesis-vllm-patches#24).
+    """
     context = CUDA_CONTEXT[gpu_class]
-    extra = OUTSIDE_TOGETHER - OUTSIDE_ALONE if settings.layout.tp * settings.layout.pp > 1 else 0
+    several, pcie = settings.layout.tp * settings.layout.pp > 1, over_pcie(settings.gpu)
+    extra = (PCIE_COMMUNICATORS if pcie else OUTSIDE_TOGETHER - OUTSIDE_ALONE) if several else 0
     return Term(
         name="outside of the budget",
         bytes=context.typical + extra,

@@ -13,7 +13,7 @@ from hfmem.checkpoint.byte_source import ByteSource
 from hfmem.checkpoint.layout import WeightSet
 from hfmem.checkpoint.safetensors import Header
 from hfmem.checkpoint.snapshot import Checkpoint, Note, RepoFile
-from hfmem.checkpoint.weight_sets import WeightFormat
+from hfmem.checkpoint.weight_sets import WeightFormat, unread_format
 from hfmem.errors import MalformedHeaderError, NoWeightsError
 from hfmem.units import gb
 
@@ -89,7 +89,8 @@ def contents(
     Files that are in no format that is read leave it to the configuration, with a note. Raises
     NoWeightsError where there is none, MalformedHeaderError, and what ``header_of`` raises.
     """
-    _check_slices(weights)
+    if why := _slices(weights):
+        return _unread(weights, why=why, model=model, has_config=has_config)
     if weights.format not in _READ:
         return _unread(weights, why="", model=model, has_config=has_config)
     try:
@@ -124,15 +125,17 @@ def contents(
 _SLICE = re.compile(r"(?:^|/)consolidated\.\d{2}\.pth$", re.ASCII)
 
 
-def _check_slices(weights: WeightSet) -> None:
+def _slices(weights: WeightSet) -> str:
+    """What is to be said of slices that nobody puts together; empty where there are none."""
     for component in weights.components:
         slices = [file for file in component.files if _SLICE.search(file.name)]
         if len(slices) > 1:
-            raise NoWeightsError(
+            return (
                 f"The weights are {len(slices)} files of slices for as many GPUs "
-                f"({slices[0].name!r:.80} …), which hfmem does not put together.",
-                hint="Name the repository of the same model in the format of transformers.",
+                f"({slices[0].name!r:.80} …, {gb(weights.total_bytes or 0)}), which hfmem does not "
+                "put together."
             )
+    return ""
 
 
 def _gguf_headers(
@@ -152,13 +155,11 @@ def _unread(weights: WeightSet, *, why: str, model: str, has_config: bool) -> Co
     size = gb(weights.total_bytes or 0)
     name = weights.files[0].name
     what = f"{name!r:.120}" if len(weights.files) == 1 else f"{len(weights.files)} files"
-    kind: str = weights.format
-    if kind == "other":
-        base, _, suffix = name.rpartition("/")[2].rpartition(".")
-        kind = "OpenVINO" if base.startswith("openvino") else f"{suffix:.20}"
+    kind = unread_format(name)
     if not has_config:
         raise NoWeightsError(
-            f"The weights of {model!r:.120} are {kind} ({what}, {size}), which hfmem does not "
+            why
+            or f"The weights of {model!r:.120} are {kind} ({what}, {size}), which hfmem does not "
             "read.",
             hint="Name a copy of the same model in safetensors or GGUF.",
         )

@@ -35,6 +35,10 @@ class Crew:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """Drop the calls that have not started, and let the threads end."""
         for future in tuple(self._open):
             future.cancel()
         for _ in range(self._threads):

@@ -10,6 +10,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from hfmem.checkpoint.hub_count import disagreement
 from hfmem.checkpoint.index import INDEX_CAP, shard_names
 from hfmem.checkpoint.layout import WeightSet, weight_files
 from hfmem.checkpoint.safetensors import Header
@@ -141,14 +142,20 @@ def _fetched(reading: Reading, ref: ModelRef) -> Snapshot:
     read = _first_headers(reading, files, ref)
     small = documents.collect(reading, pending)
     config = small.pop(CONFIG, None)
+    told: tuple[Note, ...] = ()
+    if config is None and "params.json" in small:
+        from hfmem.checkpoint.native_params import native_config
+
+        config, told = native_config(small)
     weights = _weights(reading, files, ref, config=config, small=small)
-    notes: tuple[Note, ...] = ()
+    notes = told
     checkpoint: Checkpoint | None = None
     if weights is not None:
-        notes = weights.notes
+        notes += weights.notes
         found_weights = _checkpoint(reading, weights, read, config=config)
         checkpoint = found_weights.checkpoint
         notes += found_weights.notes
+        notes += _witnessed(reading, weights, checkpoint)
         if found_weights.keys is not None:
             small[GGUF_DOCUMENT] = found_weights.keys
     elif config is None:
@@ -168,6 +175,19 @@ def _fetched(reading: Reading, ref: ModelRef) -> Snapshot:
     )
     kept.store(result, found, ref)
     return result
+
+
+def _witnessed(
+    reading: Reading, weights: WeightSet, checkpoint: Checkpoint | None
+) -> tuple[Note, ...]:
+    """What the Hub's own count says of the tensors; it is of the branch main and of the root."""
+    told = reading.listing.parameters
+    plain = weights.format == "safetensors" and not weights.is_adapter
+    whole = len(weights.components) == 1 and not reading.folder and reading.on_main
+    if told is None or checkpoint is None or not plain or not whole:
+        return ()
+    note = disagreement(checkpoint.tensors, told)
+    return () if note is None else (note,)
 
 
 def _first_headers(reading: Reading, files: Sequence[RepoFile], ref: ModelRef) -> dict[str, Header]:

@@ -120,7 +120,8 @@ def _is_summarised(reading: Reading, files: Sequence[RepoFile]) -> bool:
         and not reading.folder
         and len(files) > 1
         and _index_bytes(reading.listing) is not None
-        and all("/" not in file.name for file in files)
+        # Mistral's own set has an index of its own, which the Hub does not summarise.
+        and not any("/" in file.name or file.name.startswith("consolidated") for file in files)
     )
 
 

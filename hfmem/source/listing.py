@@ -48,6 +48,8 @@ class Listing(Struct, frozen=True, kw_only=True):
     """Gated or private: whether its files may be read is the Hub's to say, each time."""
     disabled: bool
     files: tuple[ListedFile, ...]
+    parameters: int | None = None
+    """What the Hub counted in the safetensors files of the branch main; None where it did not."""
 
 
 def is_commit(revision: str | None) -> TypeGuard[str]:
@@ -157,7 +159,13 @@ def _listing(document: object) -> Listing:
             _file(entry.get("rfilename"), entry, object_id=entry.get("blobId"))
             for entry in map(_object, siblings)
         ),
+        parameters=_counted(content.get("safetensors")),
     )
+
+
+def _counted(summary: object) -> int | None:
+    total = summary.get("total") if isinstance(summary, dict) else None
+    return total if type(total) is int and 0 < total < _SIZE_CAP else None
 
 
 def _file(name: object, entry: Mapping[str, object], *, object_id: object) -> ListedFile:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Literal, assert_never
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
 from hfmem.checkpoint import safetensors, strict_json
@@ -29,15 +26,12 @@ from hfmem.errors import (
     InvalidValueError,
     MalformedHeaderError,
     ModelNotFoundError,
-    NoWeightsError,
 )
-from hfmem.source import recorded
+from hfmem.source import folders, recorded
 from hfmem.source.containers import Contents, FileHeader, Wanted, contents, read_container
 from hfmem.source.ref import ModelRef
 
 _DOCUMENT_CAP = 16 * 2**20
-_FILES_CAP = 20_000
-_DEPTH_CAP = 3
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -66,26 +60,19 @@ def snapshot(ref: ModelRef) -> Snapshot:
     return replace(found, notes=(*ref.notes, *found.notes))
 
 
-class _Listing(Struct, frozen=True, kw_only=True):
-    files: tuple[RepoFile, ...]
-    notes: tuple[Note, ...]
-
-
-class _Walk(Struct):
-    """A bounded walk; ``special`` counts what is neither a file nor a folder."""
-
-    files: list[RepoFile] = field(default_factory=list)
-    special: int = 0
-
-
 def _folder(ref: ModelRef) -> Snapshot:
     name, folder = ref.name, _root(ref)
-    listing = _list(folder)
+    listing = folders.files(folder)
     names = {file.name for file in listing.files}
     config = _document(folder, "config.json") if "config.json" in names else None
     documents = dict(_documents(folder, names))
+    told: tuple[Note, ...] = ()
+    if config is None and "params.json" in documents:
+        from hfmem.checkpoint.native_params import native_config
+
+        config, told = native_config(documents)
     weights = _weights(folder, listing.files, config=config, documents=documents, pick=ref.pick)
-    notes = listing.notes
+    notes = (*told, *listing.notes)
     checkpoint: Checkpoint | None = None
     if weights is not None:
         notes += weights.notes
@@ -95,10 +82,7 @@ def _folder(ref: ModelRef) -> Snapshot:
         if found.keys is not None:
             documents[GGUF_DOCUMENT] = found.keys
     elif config is None:
-        raise NoWeightsError(
-            f"The folder {name!r:.120} holds neither config.json nor weights.",
-            hint="Name the folder that `hf download` or save_pretrained() wrote.",
-        )
+        raise folders.no_model(folder)
     elif any(file.name.endswith(".index.json") for file in listing.files):
         message = "The index names weights that are not in the folder: all comes from config.json."
         notes += (Note(code="missing_weights", message=message),)
@@ -168,7 +152,7 @@ def _single(name: str, path: Path, form: Literal["safetensors", "torch"]) -> Sna
 
 def _gguf(name: str, path: Path) -> Snapshot:
     """One GGUF file, or all of a split that it is a part of; its header is its configuration."""
-    listing = _list(path.parent, deep=False)
+    listing = folders.files(path.parent, deep=False)
     files = listing.files
     weights = weight_files(files, quantization=path.name)
     assert weights is not None
@@ -232,47 +216,6 @@ def _header(folder: Path, wanted: Wanted) -> FileHeader:
             return raw
 
         return read_container(piece, wanted)
-
-
-def _list(folder: Path, *, deep: bool = True) -> _Listing:
-    walk = _Walk()
-    _visit(folder, "", depth=0 if deep else _DEPTH_CAP, walk=walk)
-    notes: tuple[Note, ...] = ()
-    if walk.special:
-        message = f"{walk.special} entries are neither files nor folders and are not read."
-        notes = (Note(code="special_file", message=message),)
-    return _Listing(files=tuple(sorted(walk.files, key=lambda file: file.name)), notes=notes)
-
-
-def _visit(folder: Path, prefix: str, *, depth: int, walk: _Walk) -> None:
-    for entry in _entries(folder):
-        if len(walk.files) >= _FILES_CAP:
-            raise InvalidValueError(
-                f"The folder {str(folder)!r:.120} holds more than {_FILES_CAP:,} files.",
-                hint="Name the folder of one model.",
-            )
-        try:
-            mode = entry.stat()
-        except OSError:
-            walk.special += 1
-            continue
-        if stat.S_ISREG(mode.st_mode):
-            walk.files.append(RepoFile(name=prefix + entry.name, bytes=mode.st_size))
-        elif not stat.S_ISDIR(mode.st_mode):
-            walk.special += 1
-        elif depth < _DEPTH_CAP and not entry.is_symlink() and not entry.name.startswith("."):
-            _visit(folder / entry.name, f"{prefix}{entry.name}/", depth=depth + 1, walk=walk)
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as cause:
-        raise InvalidValueError(
-            f"The folder {str(folder)!r:.120} cannot be read: {cause.strerror}.",
-            hint="Check its permissions.",
-        ) from None
 
 
 def _documents(folder: Path, names: set[str]) -> Iterator[tuple[str, Mapping[str, object]]]:

@@ -2,7 +2,10 @@
 
 The Hub counts requests in windows of five minutes: ``api`` is all below /api/ (500 without an
 account, 1,000 with one), ``resolvers`` the files (3,000 and 5,000; hub documentation, rate limits).
-A redirect counts, what the CDN answers does not. A model in one file can be had in three ways:
+A redirect counts, what the CDN answers does not. Resolvers are paths with /resolve/ in them; where
+the address behind a small file's redirect (/api/resolve-cache/, an endpoint of the Hub's OpenAPI
+description) is counted is not documented: it is taken for ``resolvers`` until the headers of an
+answer say ``api``. A model in one file can be had in three ways:
 
 - ``at once``: its list, config.json and the start of model.safetensors side by side, in two round
   trips: 1 api, 3 resolvers. The fastest for one model.
@@ -16,7 +19,8 @@ An audit spends resolvers first, because only they are plentiful and only the li
 model in shards is made of. When what is left of them is just what the api quota could use up with
 ``listed`` models, it goes over to these. Of whole windows without an account that makes
 (3,000 - 2 * 500) / 3 + 500 = 1,166 models in one file. A run whose models the api quota covers is
-``listed`` from the first to the last: the list also tells how large the repository is.
+``listed`` from the first to the last: the list also tells how large the repository is. Should small
+files be counted as ``api``, that quota is the scarce one, and all but short runs are ``unlisted``.
 """
 
 from __future__ import annotations
@@ -37,7 +41,6 @@ NEEDS: Final[Mapping[Route, Mapping[str, int]]] = {
 }
 """Requests of a small model at most: the second of ``api`` is the summary of a model in shards, the
 third of ``listed`` the redirect where there is no address without one."""
-_API_OF_LISTED: Final = 2
 _RESOLVERS_OF_LISTED: Final = 2
 
 
@@ -48,18 +51,32 @@ def preferred(quotas: Mapping[str, Quota], *, models: int | None) -> Route:
     thousand models it is ``unlisted``, with 1,000 and 500 ``listed``.
     """
     api, resolvers = quotas.get(API), quotas.get(RESOLVERS)
-    if api is None or (models is not None and models * _API_OF_LISTED <= api.remaining):
+    if api is None:
         return "listed"
-    if resolvers is None or resolvers.remaining > _RESOLVERS_OF_LISTED * api.remaining:
+    if models is not None and models * _needs("listed", api) <= api.remaining:
+        return "listed"
+    if (
+        api.pays_for_files
+        or resolvers is None
+        or resolvers.remaining > _RESOLVERS_OF_LISTED * api.remaining
+    ):
         return "unlisted"
     return "listed"
 
 
 def affordable(route: Route, quotas: Mapping[str, Quota], under_way: Mapping[Route, int]) -> bool:
     """Whether a model can be paid for beside those under way, which may not be counted yet."""
-    for bucket, needs in NEEDS[route].items():
-        owed = sum(NEEDS[other][bucket] * number for other, number in under_way.items())
+    for bucket in (API, RESOLVERS):
         quota = quotas.get(bucket)
-        if needs and quota is not None and quota.remaining < needs + owed:
+        if quota is None:
+            continue
+        needs = _needs(route, quota)
+        owed = sum(_needs(other, quota) * number for other, number in under_way.items())
+        if needs and quota.remaining < needs + owed:
             return False
     return True
+
+
+def _needs(route: Route, quota: Quota) -> int:
+    """Requests of a quota that a small model makes at most."""
+    return NEEDS[route][quota.bucket] + (quota.bucket == API and quota.pays_for_files)

@@ -41,6 +41,7 @@ _UNBOUND: Final = frozenset(
     {b"content-encoding", b"content-length", b"transfer-encoding", b"x-hf-warning"}
 )
 _WINDOW_SLACK: Final = 4.0
+_KEPT: Final = "/resolve-cache/"
 _LINKED: Final = ("x-linked-size", "x-linked-etag")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
@@ -336,6 +337,8 @@ def _note_quota(wire: Wire, response: httpx.Response) -> None:
         limit=seen.limit,
         seen=now,
         spent=1 + (last.spent if same and last is not None else 0),
+        pays_for_files=_KEPT in response.request.url.path
+        or (last is not None and last.pays_for_files),
     )
 
 

@@ -32,6 +32,8 @@ class Turnstile:
     quotas: Callable[[], Mapping[str, Quota]]
     announce: Callable[[str, float], None]
     """Told the bucket and the seconds, once a wait."""
+    share: float = 1.0
+    """Of the quotas, where other processes spend the rest."""
     models: int | None = None
     """That have not begun; None where nobody knows."""
     clock: Clock = field(default_factory=Clock)
@@ -74,10 +76,10 @@ class Turnstile:
             quotas = self._open()
             spent = [quota for quota in quotas.values() if quota.remaining == 0]
             if spent:
-                last = max(spent, key=_ends)
+                last = max(spent, key=_end)
                 if [quota.bucket for quota in spent] == [API]:
-                    self._announce(API, _ends(last))
-                    self._wait(_ends(last) + _SLACK)
+                    self._announce(API, last.ends)
+                    self._wait(last.ends + _SLACK)
                 elif self._closed_until <= self.clock.now():
                     self._close(last)
                 return times < _WINDOWS
@@ -107,21 +109,21 @@ class Turnstile:
         if not affordable("unlisted", quotas, dict.fromkeys(NEEDS, 0)):
             short = [quota for quota in quotas.values() if quota.remaining < _most(quota.bucket)]
             if not sum(self._under_way.values()) or any(not quota.remaining for quota in short):
-                self._close(max(short, key=_ends))
+                self._close(max(short, key=_end))
         return None
 
     def _open(self) -> dict[str, Quota]:
         """The quotas whose window has not ended, by bucket."""
         now = self.clock.now()
         return {
-            quota.bucket: quota
+            quota.bucket: quota.share(self.share)
             for quota in tuple(self.quotas().values())
-            if _ends(quota) > now and quota.bucket in NEEDS["listed"]
+            if quota.ends > now and quota.bucket in NEEDS["listed"]
         }
 
     def _close(self, quota: Quota) -> None:
-        self._closed_until = _ends(quota) + _SLACK
-        self._announce(quota.bucket, _ends(quota))
+        self._closed_until = quota.ends + _SLACK
+        self._announce(quota.bucket, quota.ends)
 
     def _announce(self, bucket: str, ends: float) -> None:
         if self._announced_until < ends:
@@ -133,9 +135,8 @@ class Turnstile:
             self._changed.wait(left)
 
 
-def _ends(quota: Quota) -> float:
-    """When its window ends, by the clock of the wire."""
-    return quota.seen + quota.resets_in
+def _end(quota: Quota) -> float:
+    return quota.ends
 
 
 def _most(bucket: str) -> int:

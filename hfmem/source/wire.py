@@ -37,6 +37,8 @@ class Quota(Struct, frozen=True, kw_only=True):
     """By the clock of the wire."""
     spent: int = 0
     """Requests of this process in the window; others may spend the same quota."""
+    pays_for_files: bool = False
+    """Small files that were asked for without a redirect, or behind one, were counted here."""
 
     @property
     def ends(self) -> float:

@@ -144,6 +144,10 @@ _EXPLAINED: tuple[tuple[str, str], ...] = (
     (r"qwen3-30b-a3b-fp8", "experts in FP8 blocks; 0.33 GiB at every length are not explained"),
     (r"qwen3-14b-fp8", "0.09 GiB at every length are not explained"),
     (r"-npu", "an Ascend NPU; what else the change in free memory holds is not said"),
+    (
+        r"sglang-infx2128-dsv4pro",
+        "the change in free memory; whether every rank held attention whole is not said",
+    ),
 )
 
 

@@ -75,9 +75,8 @@ def main() -> None:
             with _server(arguments, base, folder, quota="api=500,resolvers=3000"):
                 _control(base, "/__config?latency_ms=5")
                 models = names[: arguments.limited]
-                seconds = _long(base, folder / "limited", models)
-                windows = seconds / arguments.window
-                print(f"{len(models) / windows:,.0f} models in a window of {arguments.window} s")
+                waits = _long(base, folder / "limited", models)
+                print(f"{waits[0] if waits else len(models):,} models in the first window")
 
 
 @contextmanager
@@ -155,8 +154,8 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> float:
         return time.perf_counter() - started
 
 
-def _long(base: str, folder: Path, names: Sequence[str]) -> float:
-    """One audit, which is watched; the seconds that it takes."""
+def _long(base: str, folder: Path, names: Sequence[str]) -> list[int]:
+    """One audit, which is watched; the rows that it has whenever it begins to wait for a quota."""
     folder.mkdir()
     listed, output = folder / "long.txt", folder / "long.jsonl"
     listed.write_text("\n".join(names) + "\n")
@@ -166,10 +165,19 @@ def _long(base: str, folder: Path, names: Sequence[str]) -> float:
     process = subprocess.Popen(
         [*command, "--ctx", "8k", "--gpu", "h100"],
         env={**os.environ, "HF_ENDPOINT": base, "HF_HOME": str(folder), "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     sizes: list[float] = []
     watch = threading.Thread(target=_watch, args=(process, sizes), daemon=True)
     watch.start()
+    waits: list[int] = []
+    assert process.stderr is not None
+    for line in process.stderr:
+        sys.stderr.write(line)
+        if "is used up" in line:
+            # The journal's first line is no row.
+            waits.append(output.with_name("long.jsonl.partial").read_bytes().count(b"\n") - 1)
     process.wait()
     seconds = time.perf_counter() - started
     watch.join()
@@ -178,10 +186,10 @@ def _long(base: str, folder: Path, names: Sequence[str]) -> float:
     print(f"\n{len(names):,} models, 5 ms an answer: {len(names) / seconds:.1f} a second")
     print(f"{rows.count('failure')} failed, {requests / len(names):.1f} requests a model")
     print(f"{sizes[len(sizes) // 10]:.0f} MiB at a tenth of the way, {max(sizes):.0f} MiB at most")
-    return seconds
+    return waits
 
 
-def _watch(process: subprocess.Popen[bytes], sizes: list[float]) -> None:
+def _watch(process: subprocess.Popen[str], sizes: list[float]) -> None:
     """Resident MiB of a process, every half second."""
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:

@@ -124,6 +124,14 @@ def test_details_open_and_close(three: Page) -> None:
     assert three.locator(".inside").count() == 0
 
 
+def test_a_click_anywhere_on_a_line_opens_it(three: Page) -> None:
+    line = three.locator("#rows tr").first
+    line.locator("td").last.click()
+    assert three.locator("#rows tr.more").count() == 1
+    line.locator("td").last.click()
+    assert three.locator("#rows tr.more").count() == 0
+
+
 def test_the_keyboard_alone(three: Page) -> None:
     three.keyboard.press("/")
     three.keyboard.type("large")
@@ -178,6 +186,7 @@ def test_five_hundred_models(opened: Callable[..., Page]) -> None:
     assert len(content) < 3_000_000
     page = opened(content)
     assert len(names(page)) == 100
+    assert page.locator("#fitted").text_content() == "the first 100 of those above"
     page.get_by_role("button", name="Show all 500").click()
     assert len(names(page)) == 500
     assert not page.locator("#rest").is_visible()

@@ -1,13 +1,16 @@
 """An audit of a thousand models while everything goes wrong, and again while it is killed.
 
-    python tests/campaign/audit.py FAKEHUB.PY MAKE_REPO.PY [--models 1000] [--faults 200]
+    python tests/campaign/audit.py FAKEHUB.PY MAKE_REPO.PY [--models 1000] [--rounds 8]
         [--kills 20] [--seed N]
 
-Three audits of one list: undisturbed; with a fault of the stand-in for the Hub switched on and off
-at random all the time; killed with SIGKILL at random moments and resumed each time. The disturbed
-ones must end, without a traceback, with a row for every model; every number must be that of the
-undisturbed audit, and a row that is a failure must say so in words. Prints what was found, and
-exits 1 where one of it does not hold.
+The list is a thousand small models, the named repositories of the stand-in for the Hub (GGUF,
+PyTorch, 163 shards, gated, renamed …) and its hostile ones. It is audited
+undisturbed; then with every fault on every kind of answer switched on and off in random order
+(``faults.py``), again and again until each has been met; then killed with SIGKILL at random moments
+and resumed each time. In every second of the disturbed audits the quota of lists is short, so that
+models are had without. All must end, without a traceback, with a row for every model; every number
+must be that of the undisturbed audit, and a row that is a failure must say so in words. Prints what
+was found, and exits 1 where one of it does not hold.
 """
 
 from __future__ import annotations
@@ -16,29 +19,28 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MODES = (
-    *("429:1", "429-date", "400", "401", "403", "404", "500", "502", "503", "504", "reset"),
-    *("close", "hang", "stall", "slow-loris:1", "wrong-cl-long", "wrong-cl-short", "no-cl"),
-    *("html-200", "empty-200", "redirect-loop"),
-)
-DATA_MODES = (
-    *("ignore-range", "truncated-file", "absurd-header", "garbage-header", "wrong-range"),
-)
-TARGETS = ("weights", "weights-hub", "config", "index", "tree", "info", "api", "any")
+sys.path.insert(0, str(Path(__file__).parent))
+
+from faults import Campaign, control, pairs  # noqa: E402
+
+AMPLE = "api=100000000,resolvers=100000000"
+SHORT = "api=300,resolvers=100000000"
+OF_THE_MOMENT = ("unlisted", "repository_unknown", "disk_too_small")
+"""Notes of a model that was had without the list of its files, and of the disk."""
+Row = dict[str, object]
 
 
 def main() -> int:
@@ -47,23 +49,31 @@ def main() -> int:
     parser.add_argument("server", type=Path)
     parser.add_argument("generator", type=Path)
     parser.add_argument("--models", type=int, default=1000)
-    parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--port", type=int, default=18900)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     chance = random.Random(arguments.seed)
+    wrong: list[str] = []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         listed = _repositories(arguments, folder)
         with _server(arguments, folder) as base:
-            whole = _audit(base, folder, listed, "whole")
+            _finish(_start(base, folder, listed, "whole"))
+            whole = _rows(folder / "whole.jsonl")
             print(f"undisturbed: {_summary(whole)}", flush=True)
-            faulty = _disturbed(base, folder, listed, chance, arguments.faults)
+            campaign = Campaign(base, chance)
+            for number in range(arguments.rounds):
+                found = _disturbed(campaign, folder, listed, number)
+                wrong += _wrong(f"round {number + 1}", whole, found, failures=True)
+                if not campaign.missing():
+                    break
+            _tell(campaign)
             killed = _killed(base, folder, listed, chance, arguments.kills)
-    wrong = [*_wrong("faults", whole, faulty, failures=True)]
-    wrong += _wrong("kills", whole, killed, failures=False)
+            wrong += _wrong("kills", whole, killed, failures=False)
+    wrong += [f"no request met {mode} on {kind}" for mode, kind in campaign.missing()]
     for line in wrong[:40]:
         print(line)
     print(f"{len(wrong)} wrong")
@@ -71,12 +81,13 @@ def main() -> int:
 
 
 def _repositories(arguments: argparse.Namespace, folder: Path) -> Path:
-    """A thousand small repositories and the hostile ones, in one list."""
+    """A thousand small repositories, the named and the hostile ones, in one list."""
     root = folder / "repositories"
     root.mkdir()
-    for words in (("synth", "--n", str(arguments.models)), ("hostile",)):
+    for words in (("synth", "--n", str(arguments.models)), ("std",), ("hostile",)):
         command = [sys.executable, str(arguments.generator), *words, "--root", str(root)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    _more(root, copies=max(4, arguments.models // 20))
     names = sorted(
         f"{owner.name}/{model.name}"
         for owner in root.iterdir()
@@ -84,9 +95,38 @@ def _repositories(arguments: argparse.Namespace, folder: Path) -> Path:
         for model in owner.iterdir()
         if model.is_dir()
     )
+    random.Random(0).shuffle(names)
     listed = folder / "list.txt"
     listed.write_text("\n".join(names) + "\n")
     return listed
+
+
+def _more(root: Path, *, copies: int) -> None:
+    """Repositories with what few have, often enough to meet every fault: an index that must be
+    read, a document beside the configuration, GGUF, PyTorch.
+    """
+    source = root / "test" / "Qwen2-0.5B"
+    weights = (source / "model.safetensors.hdr").read_bytes()
+    config = json.loads((source / "config.json").read_bytes())
+    indexed = root / "more" / "indexed"
+    indexed.mkdir(parents=True)
+    names = ("first.safetensors", "second.safetensors")
+    for name in names:
+        (indexed / f"{name}.hdr").write_bytes(weights)
+    tensors = json.loads(weights.partition(b"\n")[2])
+    index = {"metadata": {}, "weight_map": dict.fromkeys(tensors, names[0])}
+    (indexed / "model.safetensors.index.json").write_text(json.dumps(index))
+    (indexed / "config.json").write_text(json.dumps(config))
+    packed = root / "more" / "packed"
+    packed.mkdir()
+    (packed / "model.safetensors.hdr").write_bytes(weights)
+    declared = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    (packed / "config.json").write_text(json.dumps({**config, "quantization_config": declared}))
+    (packed / "quantize_config.json").write_text(json.dumps({"bits": 4, "group_size": 128}))
+    several = (indexed, packed, root / "test" / "gguf-repo", root / "test" / "bin-only")
+    for number in range(copies):
+        for folder in several:
+            shutil.copytree(folder, root / "more" / f"{folder.name}-{number}")
 
 
 @contextmanager
@@ -95,25 +135,21 @@ def _server(arguments: argparse.Namespace, folder: Path) -> Iterator[str]:
     command = [
         *(sys.executable, str(arguments.server), "--root", str(folder / "repositories")),
         *("--port", str(arguments.port), "--certs", str(folder / "certificates")),
-        *("--rate-limit", "api=100000000,resolvers=100000000", "--sndbuf", "65536"),
+        *("--rate-limit", AMPLE, "--rate-window", "20", "--sndbuf", "65536"),
         *("--latency-ms", "5"),
     ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(100):
             try:
-                _control(base, "/__stats")
+                control(base, "/__stats")
+                break
             except OSError:
                 time.sleep(0.1)
         yield base
     finally:
         server.terminate()
         server.wait()
-
-
-def _control(base: str, path: str) -> object:
-    with urllib.request.urlopen(base + path, timeout=20) as answer:
-        return json.load(answer)
 
 
 def _start(base: str, folder: Path, listed: Path, name: str, *more: str) -> subprocess.Popen[str]:
@@ -134,71 +170,61 @@ def _start(base: str, folder: Path, listed: Path, name: str, *more: str) -> subp
     )
 
 
-def _finish(process: subprocess.Popen[str], *, seconds: float = 1800) -> None:
+def _finish(process: subprocess.Popen[str], *, seconds: float = 3600) -> None:
     _, errors = process.communicate(timeout=seconds)
     if "Traceback" in errors or process.returncode not in (0, 1, 2):
         raise SystemExit(f"ended with {process.returncode}:\n{errors[-3000:]}")
 
 
-def _audit(base: str, folder: Path, listed: Path, name: str) -> list[dict[str, object]]:
-    _finish(_start(base, folder, listed, name))
-    return _rows(folder / f"{name}.jsonl")
-
-
-def _rows(path: Path) -> list[dict[str, object]]:
+def _rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _disturbed(
-    base: str, folder: Path, listed: Path, chance: random.Random, faults: int
-) -> list[dict[str, object]]:
+def _disturbed(campaign: Campaign, folder: Path, listed: Path, number: int) -> list[Row]:
     """One audit under one fault after the other."""
-    process = _start(base, folder, listed, "faulty")
-    stop = threading.Event()
-    tried = [0]
-
-    def disturb() -> None:
-        while not stop.is_set() and tried[0] < faults:
-            target = chance.choice(TARGETS)
-            mode = chance.choice((*MODES, *(DATA_MODES if target == "weights" else ())))
-            name, _, argument = mode.partition(":")
-            fault = {"mode": name, "on": target, "times": str(chance.choice((1, 3, 10)))}
-            if argument:
-                fault["arg"] = argument
-            _control(base, f"/__fault?{urllib.parse.urlencode(fault)}")
-            tried[0] += 1
-            stop.wait(chance.uniform(0.02, 0.25))
-        _control(base, "/__fault?mode=none")
-
-    thread = threading.Thread(target=disturb, daemon=True)
+    quota = SHORT if number % 2 else AMPLE
+    control(campaign.base, f"/__config?rate_limit={quota}")
+    process = _start(campaign.base, folder, listed, f"faulty {number}")
+    stopped = threading.Event()
+    thread = threading.Thread(target=campaign.disturb, args=(stopped,), daemon=True)
     thread.start()
     began = time.monotonic()
     _finish(process)
-    stop.set()
+    stopped.set()
     thread.join()
-    found = _rows(folder / "faulty.jsonl")
+    control(campaign.base, f"/__config?rate_limit={AMPLE}")
+    found = _rows(folder / f"faulty {number}.jsonl")
     seconds = time.monotonic() - began
-    print(f"{tried[0]} faults in {seconds:.0f} s: {_summary(found)}", flush=True)
+    left = len(campaign.missing())
+    print(f"round {number + 1}, {seconds:.0f} s, {left} faults left: {_summary(found)}", flush=True)
     return found
 
 
-def _killed(
-    base: str, folder: Path, listed: Path, chance: random.Random, kills: int
-) -> list[dict[str, object]]:
+def _tell(campaign: Campaign) -> None:
+    met = sum(campaign.met.values())
+    print(
+        f"{len(campaign.met)} of {len(pairs())} pairs of fault and answer, {met} times", flush=True
+    )
+
+
+def _killed(base: str, folder: Path, listed: Path, chance: random.Random, kills: int) -> list[Row]:
     """One audit that is killed and resumed until it ends."""
     partial = folder / "killed.jsonl.partial"
     done = 0
+    kept = 0
     while True:
         process = _start(base, folder, listed, "killed", "--resume")
         if done < kills:
             try:
-                process.wait(chance.uniform(0.5, 2.0))
+                process.wait(chance.uniform(0.5, 2.5))
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 done += 1
                 if partial.exists():
-                    _readable(partial)
+                    lines = _readable(partial)
+                    assert lines >= kept, f"{kept - lines} rows were lost"
+                    kept = lines
                 continue
         _finish(process)
         break
@@ -207,24 +233,20 @@ def _killed(
     return found
 
 
-def _readable(partial: Path) -> None:
-    """Every line but the last is JSON."""
-    for line in partial.read_bytes().split(b"\n")[:-1]:
+def _readable(partial: Path) -> int:
+    """Every line but the last is JSON; how many there are."""
+    lines = partial.read_bytes().split(b"\n")[:-1]
+    for line in lines:
         json.loads(line)
+    return len(lines)
 
 
-def _summary(rows: list[dict[str, object]]) -> str:
+def _summary(rows: list[Row]) -> str:
     codes = Counter(str(row.get("code", "estimated")) for row in rows)
     return ", ".join(f"{number} {code}" for code, number in codes.most_common())
 
 
-def _wrong(
-    what: str,
-    whole: list[dict[str, object]],
-    found: list[dict[str, object]],
-    *,
-    failures: bool,
-) -> Iterator[str]:
+def _wrong(what: str, whole: list[Row], found: list[Row], *, failures: bool) -> Iterator[str]:
     """What a disturbed audit has otherwise than it may."""
     if [row["model"] for row in found] != [row["model"] for row in whole]:
         yield f"{what}: the models are not those of the list"
@@ -238,9 +260,13 @@ def _wrong(
             yield f"{what}: {right['model']}: {row['message']}"
 
 
-def _facts(row: dict[str, object]) -> dict[str, object]:
+def _facts(row: Row) -> Row:
     """A row without where its facts came from, and the disk, which changes under it."""
-    return {key: value for key, value in row.items() if key not in ("source", "download", "hint")}
+    facts = {key: value for key, value in row.items() if key not in ("source", "download", "hint")}
+    notes = facts.get("notes")
+    if isinstance(notes, list):
+        facts["notes"] = [note for note in notes if note["code"] not in OF_THE_MOMENT]
+    return facts
 
 
 if __name__ == "__main__":

@@ -145,6 +145,28 @@ def facts(rows: list[dict[str, object]]) -> list[dict[str, object]]:
     ]
 
 
+def test_what_the_network_broke_is_asked_for_again(audit: Audit, hub: LoopbackHub) -> None:
+    # Every try of the first pass meets it, and none of the second.
+    hub.fault(r"/api/models/org/m3/", Reply(status=503), times=4)
+    code, _, err = audit.run("list.txt", "-o", "x.jsonl")
+    assert code == 2
+    rows = audit.rows("x.jsonl")
+    assert [row["model"] for row in rows if row["type"] == "failure"] == ["org/none"]
+    assert "m3" not in err
+    asked = [path for path in hub.paths() if "/api/models/org/m3/" in path]
+    assert len(asked) == 5
+
+
+def test_a_hub_that_is_down_is_not_asked_twice(audit: Audit, hub: LoopbackHub) -> None:
+    hub.fault(r"/api/models/org/m", Reply(status=503))
+    code, _, err = audit.run("list.txt", "-o", "x.jsonl")
+    assert code == 2
+    rows = audit.rows("x.jsonl")
+    assert [row["code"] for row in rows] == ["hub_unavailable"] * MODELS + ["model_not_found"]
+    assert err.count("error: ") > 10
+    assert len([path for path in hub.paths() if "/api/models/org/m3/" in path]) == 4
+
+
 def test_a_used_up_quota_is_waited_out(audit: Audit, hub: LoopbackHub) -> None:
     spent = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
     hub.fault(r"/api/models/org/m7/", Reply(status=429, headers=spent), times=5)
@@ -155,6 +177,22 @@ def test_a_used_up_quota_is_waited_out(audit: Audit, hub: LoopbackHub) -> None:
     assert code == 2
     assert time.monotonic() - began < 60
     assert "quota is used up: waiting" in err
+
+
+def test_a_wait_for_the_quota_can_be_interrupted(audit: Audit, hub: LoopbackHub) -> None:
+    hub.headers = {
+        "RateLimit": '"resolvers";r=0;t=250',
+        "RateLimit-Policy": '"fixed window";"resolvers";q=3000;w=300',
+    }
+    process = audit.start("list.txt", "-o", "x.jsonl")
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "quota is used up: waiting 4 min" in line
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "--resume goes on" in err
+    assert "Traceback" not in err
 
 
 def test_a_baseline_tells_what_changed(audit: Audit, hub: LoopbackHub) -> None:

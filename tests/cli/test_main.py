@@ -123,7 +123,7 @@ def test_several_models_are_rows(
     assert outcome.code == 2
     assert "2 models" in outcome.out
     assert "failed  b  gated_model" in outcome.out
-    assert outcome.err == ""
+    assert outcome.err.startswith("error: b is gated.\nhint: ")
 
 
 @pytest.mark.parametrize("words", ["b", "a b --json", "a b --format csv", "a b -o out.txt"])

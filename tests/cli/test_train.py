@@ -79,6 +79,11 @@ def plain() -> dict[str, int]:
         ("--method lora --lora-rank 64", "optimizer_bytes"),
         ("--method lora --lora-targets q_proj", "optimizer_bytes"),
         ("--objective dpo", "weights_bytes"),
+        ("--objective grpo --reference-model", "weights_bytes"),
+        ("--objective grpo --completion-len 8", "activations_bytes"),
+        ("--objective ppo", "optimizer_bytes"),
+        ("--packed", "activations_bytes"),
+        ("--global-batch 4", "gradients_bytes"),
         ("--recipe torchtune", "total_bytes"),
         ("--tp 2", "total_bytes"),
         ("--dp 2 --zero 3", "total_bytes"),
@@ -129,15 +134,17 @@ def test_explain_tells_every_number(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_rules_stand_beside_the_exact_figures(capsys: pytest.CaptureFixture[str]) -> None:
     rules = {rule["id"]: rule for rule in answered(capsys, f"{LLAMA} --rules")["rules"]}
-    assert set(rules) == {"A3", "D4", "E2", "E3", "E4", "E5", "Megatron"}
+    assert set(rules) == {"A3", "D4", "E2", "E3", "E4", "E5", "Megatron", "Megatron activations"}
     assert rules["E2"]["bytes"] == rules["E2"]["exact_bytes"] == 16 * 8_030_261_248
     assert rules["Megatron"]["bytes"] == 18 * 8_030_261_248
     assert rules["D4"]["exact_bytes"] == 12 * 8_030_261_248 - 4 * 8_030_261_248
     sharded = answered(capsys, f"{LLAMA} --rules --dp 8 --zero 3")["rules"]
     (deepspeed,) = (rule for rule in sharded if rule["id"] == "DeepSpeed")
     # 2 of weights, 2 of gradients, 12 of states and 4 of fp32 gradients in the step; it counts 18.
-    assert deepspeed["bytes"] == 18 * 8_030_261_248 // 8
-    assert deepspeed["exact_bytes"] == pytest.approx(20 * 8_030_261_248 / 8, rel=1e-6)
+    assert deepspeed["bytes"] == 18 * 8_030_261_248 // 8 + 4 * 128_256 * 4096
+    # The fp32 gradients are those of a group of 1e9 elements.
+    exact = 16 * 8_030_261_248 / 8 + 4e9
+    assert deepspeed["exact_bytes"] == pytest.approx(exact, rel=1e-6)
 
 
 def test_adapter_config(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -166,6 +173,13 @@ def test_adapter_config(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
         (f"{LLAMA} --gradient-checkpointing --checkpointing full", 2, "say the same"),
         (f"{LLAMA} --format parquet", 2, "Parquet"),
         (f"{LLAMA} --micro-batch 0", 2, "micro-batch"),
+        (f"{LLAMA} --micro-batch 2 --global-batch 33", 2, "multiple"),
+        (f"{LLAMA} --grad-accum 2 --global-batch 8", 2, "settle the same"),
+        (f"{LLAMA} --mfu 2", 2, "mfu"),
+        (f"{LLAMA} --explain --format csv", 2, "CSV"),
+        (f"{LLAMA} --objective grpo --vllm-gpu-memory-utilization 0.3", 2, "--gpu"),
+        (f"{LLAMA} --vllm-sleep", 2, "sleep"),
+        (f"{LLAMA} --method lora --optimizer adamw-8bit --gpu apple-m4-max-64gb", 1, ""),
         (f"{LLAMA} --method qlora --quantize awq-4bit", 2, "awq-4bit"),
         ("deepseek-ai/DeepSeek-V3", 2, "cannot be trained in full"),
     ],
@@ -183,3 +197,52 @@ def test_the_python_interface_agrees(capsys: pytest.CaptureFixture[str]) -> None
     assert plan.to_dict() == result
     with pytest.raises(hfmem.UsageError, match="precision"):
         hfmem.train(LLAMA, precision="int3", source="recorded")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "holds"), [("csv", "per_gpu_bytes"), ("md", "| weights |"), ("html", "<!doctype")]
+)
+def test_other_formats(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, suffix: str, holds: str
+) -> None:
+    target = tmp_path / f"plan.{suffix}"
+    code, out, err = run(capsys, f"{LLAMA} --method lora -o {target}")
+    assert (code, out, err) == (0, "", "")
+    assert holds in target.read_text(encoding="utf-8")
+
+
+def test_the_recipe_of_trl_loads_in_fp32_unless_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """trl 1.16: a model that is named is loaded in fp32; adapters over 4 bits are bf16."""
+    wide = answered(capsys, f"{LLAMA} --recipe trl --method lora")
+    narrow = answered(capsys, f"{LLAMA} --recipe trl --method lora --precision bf16-mixed")
+    assert wide["memory"]["weights_bytes"] - narrow["memory"]["weights_bytes"] == 2 * 8_030_261_248
+    assert "loaded_in_fp32" in [note["code"] for note in wide["notes"]]
+    quantized = answered(capsys, f"{LLAMA} --recipe trl --method qlora")
+    (weights,) = (term for term in quantized["terms"] if term["name"] == "weights")
+    (adapters,) = (part for part in weights["parts"] if part["name"] == "adapters")
+    assert adapters["bytes"] == 2 * quantized["parameters"]["trainable"]
+
+
+def test_a_shared_card_counts_the_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"{LLAMA} --objective grpo --method lora --gradient-checkpointing --gpu h100"
+    alone = answered(capsys, words)["fit"][0]
+    shared = answered(capsys, f"{words} --vllm-gpu-memory-utilization 0.3 --vllm-sleep")
+    assert shared["phase"] == "generation"
+    assert shared["fit"][0]["usable_bytes"] == alone["usable_bytes"]
+    assert shared["run"]["rollout"]["vllm_gpu_memory_utilization"] == 0.3
+
+
+def test_methods_are_judged_on_the_named_card(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["train", LLAMA, "--gpu", "24GiB", "--source", "recorded", "--json"])
+    result = json.loads(capsys.readouterr().out)["results"][0]
+    held = {row["name"]: row["cards"]["24GiB"] for row in result["methods"]}
+    assert held["full, as asked"] is False
+    assert held["QLoRA, checkpointed, fused loss"] is True
+    assert result["fit"][0]["advice"] == "--method lora --gradient-checkpointing"
+
+
+def test_sparse_attention_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    result = answered(capsys, f"{LLAMA} --sparse-attention")
+    (note,) = (note for note in result["notes"] if note["code"] == "sparse_attention")
+    assert "not applicable" in note["message"]
+    assert result["memory"] == plain()

@@ -344,6 +344,7 @@ _SETTINGS = [
     ),
     *("quant_type", "config_groups", "checkpoint_format", "weight_block_size", "ignore", "nbits"),
     *("in_group_size", "nbits_per_codebook", "kv_cache_quant_algo", "modules_to_not_convert"),
+    *("exclude_modules", "targets", "strategy", "format", "dynamic", "extra_config", "num_bits"),
 ]
 _METHODS = [
     *("gptq", "awq", "bitsandbytes", "fp8", "compressed-tensors", "mxfp4", "modelopt", "hqq"),
@@ -408,8 +409,8 @@ def check_packing(held: tuple[TensorRun, ...], settings: object, where: str) -> 
 
 
 @cache
-def _base() -> Snapshot:
-    found = bundled("openai/gpt-oss-20b")
+def _base(name: str = "openai/gpt-oss-20b") -> Snapshot:
+    found = bundled(name)
     assert found is not None
     return found
 
@@ -426,7 +427,19 @@ def check_quantized(settings: object, asked: str | None) -> None:
             memory = RUNTIMES[name].estimate(found, Workload(ctx=4096, quantize=quantize), None)
             assert all(phase.memory.bytes >= 0 for phase in memory.phases)
 
+    def declare() -> None:
+        told = settings if isinstance(settings, dict) else {}
+        plain = replace(_base("Qwen/Qwen3-8B"), checkpoint=None, files=())
+        config = {**(plain.config or {}), "quantization_config": settings}
+        for one in (
+            replace(plain, config=config),
+            replace(plain, documents={"hf_quant_config.json": {"quantization": told}}),
+        ):
+            found = describe(one)
+            assert found.checkpoint_bytes is None or found.checkpoint_bytes >= 0
+
     never_surprised(run)
+    never_surprised(declare)
 
 
 def check_adapter(settings: Mapping[str, object]) -> None:

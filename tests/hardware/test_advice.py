@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 import hfmem
+from hfmem.errors import UsageError
 from hfmem.hardware.advice import Advice
 
 LLAMA = "meta-llama/Llama-3.1-70B-Instruct"
 SMALL = "meta-llama/Llama-3.1-8B-Instruct"
+QWEN = "Qwen/Qwen2.5-7B-Instruct"
 DEEPSEEK = "deepseek-ai/DeepSeek-V3"
 
 
@@ -83,3 +85,22 @@ def test_every_advice_fits_the_cards(gpu: str, runtime: str) -> None:
         assert one.total_bytes <= one.count * card.usable_bytes
     document = json.loads(json.dumps(found.to_dict()))
     assert len(document["fit"][0]["advice"]) == len(found.fit[0].advice)
+
+
+def test_more_gpus_are_split_so_that_the_heads_divide() -> None:
+    # 28 heads do not divide over the eight cards of a node: four ranks in more stages.
+    found = advice(QWEN, "rtx-4090", runtime="vllm", ctx=32_768, batch=200)
+    words = shlex.split(found["gpus"].command or "")
+    tp = int(words[words.index("--tensor-parallel-size") + 1])
+    assert 28 % tp == 0
+    stages = (
+        words.index("--pipeline-parallel-size") if "--pipeline-parallel-size" in words else None
+    )
+    assert tp * (1 if stages is None else int(words[stages + 1])) == found["gpus"].count
+
+
+def test_the_hint_of_a_refused_split_is_a_layout() -> None:
+    with pytest.raises(UsageError) as caught:
+        advice(QWEN, "h100:8", runtime="vllm")
+    assert caught.value.hint.startswith("Give --tp 4 --pp 2")
+    assert advice(QWEN, "h100:8", runtime="vllm", tp=4, pp=2)["none"].count == 8

@@ -84,3 +84,16 @@ def test_step_time_is_operations_over_rate(method: str, checkpointing: str, each
 def test_an_unknown_model_is_not_judged() -> None:
     model = model_of({"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2})
     assert judge_training(group("h100"), model=model, run=RUN).verdict is None
+
+
+def test_no_time_is_told_where_completions_are_generated_first() -> None:
+    """A reference that scores adds a forward pass: 2 operations a parameter and token."""
+    card = find("h100")
+    run = TrainingRun(seq_len=1024)
+    plain = step_seconds(LLAMA, run, training_estimate(LLAMA, run), card)
+    pair = replace(run, objective="dpo")
+    preferred = step_seconds(LLAMA, pair, training_estimate(LLAMA, pair), card)
+    online = replace(run, objective="grpo")
+    assert step_seconds(LLAMA, online, training_estimate(LLAMA, online), card) is None
+    assert plain is not None
+    assert preferred == pytest.approx(plain * 2 * 8 / 6)

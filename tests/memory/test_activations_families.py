@@ -75,6 +75,24 @@ def test_most_described_families_were_traced() -> None:
     assert len(traced & set(BY_MODEL_TYPE)) > 90
 
 
+def test_the_class_around_gemma_4_holds_the_layers_embeddings_twice() -> None:
+    # Gemma4ForConditionalGeneration at its class's defaults, 1,024 tokens of text.
+    decoder = layers(read({"model_type": "gemma4"}))
+    forward = forward_pass(decoder.text, decoder.layers, wrapped=True)
+    assert forward is not None
+    peak = prefill_activations(forward, tokens=1024, device="cpu")
+    assert peak.total_bytes == pytest.approx(262_709_760, rel=0.001)
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_configuration_may_choose_eager_attention(key: str) -> None:
+    decoder = layers(read({**ENCODER, "model_type": "llama", key: "eager"}))
+    forward = forward_pass(decoder.text, decoder.layers)
+    assert forward is not None
+    assert forward.default_attention == "eager"
+    assert "as config.json says" in forward.source
+
+
 def test_a_picture_has_its_patches_and_a_class_token() -> None:
     vit = {"model_type": "vit", "image_size": 224, "patch_size": 16}
     assert picture_positions(read(vit)) == 14 * 14 + 1

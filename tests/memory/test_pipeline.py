@@ -13,6 +13,7 @@ from hfmem.errors import UsageError
 from hfmem.memory.loading import Held, held
 from hfmem.memory.packed_loading import place
 from hfmem.model.describe import describe
+from hfmem.model.layers import NoCache
 from hfmem.model.model import Model
 
 # Stable Diffusion 1.5 in fp16: U-Net, text encoder and VAE, by their published parameters.
@@ -146,3 +147,33 @@ def test_one_component_is_no_pipeline_of_several() -> None:
     assert packed is not None
     assert (plain.used.bytes, packed.used.bytes) == (8192, nf4(4096))
     assert "largest" not in plain.notes[0].message
+
+
+def test_the_text_encoder_of_a_pipeline_has_no_cache() -> None:
+    config = {
+        "architectures": ["T5EncoderModel"],
+        "model_type": "t5",
+        "torch_dtype": "bfloat16",
+        "d_model": 4096,
+        "num_layers": 24,
+        "num_heads": 64,
+        "d_kv": 64,
+        "d_ff": 10240,
+        "vocab_size": 32128,
+        "feed_forward_proj": "gated-gelu",
+    }
+    model = describe(
+        Snapshot(
+            model="a/text_encoder_2",
+            revision=None,
+            source="hub",
+            config=config,
+            documents={},
+            files=(),
+            checkpoint=None,
+        )
+    )
+    assert all(kind == NoCache() for layer in model.decoder.layers for kind in layer)
+    assert "no_cache" in [note.code for note in model.notes]
+    # FLUX.1's: 9,524,621,312 bytes in its index.
+    assert model.checkpoint_bytes == 9_524_621_312

@@ -11,6 +11,7 @@ from hfmem.errors import UsageError
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TRAINING_PARTS
 from hfmem.memory.training_run import Parallel, TrainingRun
+from hfmem.model.lora import LoraSpec
 from hfmem.units import GIB
 from tests.memory.training_models import LLAMA_8B, QWEN2_7B, model_of
 
@@ -235,3 +236,44 @@ def test_an_unknown_family_tells_its_states_only() -> None:
     )
     assert "activations" in found.unknown
     assert any(note.code == "activations_unknown" for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("wide", "checkpointing", "weights", "peak"),
+    [
+        (True, "none", 316_937_216, 843_458_560),
+        (True, "full", 316_937_216, 578_541_568),
+        (False, "none", 159_632_384, 637_788_160),
+        (False, "full", 159_632_384, 378_769_408),
+    ],
+)
+def test_adapters_over_frozen_weights(
+    wide: bool, checkpointing: str, weights: int, peak: int
+) -> None:
+    """A tracker of the allocator under fake tensors, transformers 5.23, peft 0.21, torch 2.13: the
+    second step of 1,024 tokens with rank-8 adapters, in bf16, or over fp32 weights under autocast.
+    """
+    model = model_of(
+        {
+            **LLAMA_8B,
+            "hidden_size": 1024,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 2,
+            "head_dim": 128,
+            "intermediate_size": 2816,
+            "vocab_size": 16384,
+        }
+    )
+    run = TrainingRun(
+        method="lora",
+        seq_len=1024,
+        lora=LoraSpec(rank=8),
+        precision="bf16-mixed" if wide else "bf16",
+        frozen_fp32=wide,
+        checkpointing=checkpointing,
+        device="cpu",
+    )
+    found = training_estimate(model, run)
+    assert found.peak.part("weights").bytes == pytest.approx(weights, rel=1e-4)
+    assert found.peak.tensor_bytes == pytest.approx(peak, rel=0.01)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.accuracy.training import EXPLAINED, READERS, REFUSED, median_error, rows
+from tests.accuracy.training import EXPLAINED, median_error, rows
+from tests.accuracy.training_readers import READERS, REFUSED
 
 pytestmark = pytest.mark.shared
 

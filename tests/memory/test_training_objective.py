@@ -8,6 +8,8 @@ trl 1.12 (PPO).
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from hfmem.errors import UsageError
@@ -17,7 +19,7 @@ from hfmem.memory.training_estimate import TrainingEstimate, TrainingPhase
 from hfmem.memory.training_loss import loss_bytes, ppo_loss_bytes
 from hfmem.memory.training_objective import value_parameters
 from hfmem.memory.training_pass import layer_order, saving_of
-from hfmem.memory.training_run import Rollout, TrainingRun
+from hfmem.memory.training_run import Parallel, Rollout, TrainingRun
 from hfmem.memory.training_saved import layer_saved
 from hfmem.units import GIB
 from tests.memory.training_models import LLAMA_8B, model_of
@@ -190,3 +192,30 @@ def test_a_packed_layer_as_autograd_saves_it() -> None:
         saving = saving_of(small, small.forward, run, tokens=64)
         for shape in layer_order(small.forward):
             assert layer_saved(shape, saving).bytes() == 64 * measured
+
+
+SMALL = model_of({**LLAMA_8B, "num_hidden_layers": 2, "hidden_size": 256, "vocab_size": 512})
+
+
+def _adds_up(term: Term) -> bool:
+    low, high = term.range_bytes
+    whole = not term.parts or term.bytes == sum(part.bytes for part in term.parts)
+    return 0 <= low <= term.bytes <= high and whole and all(map(_adds_up, term.parts))
+
+
+@given(
+    objective=st.sampled_from(["sft", "dpo", "grpo", "ppo"]),
+    method=st.sampled_from(["full", "lora", "qlora", "dora"]),
+    checkpointing=st.sampled_from(["none", "full", "selective", "core-attention"]),
+    loss=st.sampled_from(["standard", "chunked", "fused"]),
+    layout=st.builds(Parallel, dp=st.integers(1, 8), pp=st.integers(1, 2), zero=st.integers(0, 3)),
+    tiled_head=st.booleans(),
+    packed=st.booleans(),
+    frozen_fp32=st.booleans(),
+    activation_offload=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_number_is_the_sum_of_its_parts(layout: Parallel, **fields: object) -> None:
+    run = TrainingRun(seq_len=32, parallel=layout, **fields)
+    for one in training_estimate(SMALL, run).phases:
+        assert _adds_up(one.memory), (one.name, one.instant)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 from hfmem.checkpoint.tensor import Tensor, TensorRun, brace_count, runs, total_bytes
 from hfmem.errors import InvalidValueError
 from hfmem.model.components import split
-from hfmem.model.config import MAX_LAYERS, read
-from hfmem.model.declared import FAMILIES, declared_tensors, logical_tensors
+from hfmem.model.config import MAX_LAYERS, read, text_section
+from hfmem.model.declared import declared_tensors, logical_tensors
+from hfmem.model.declared.families import families
 from hfmem.source import recorded
+from tests.model.test_declared_counts import BUFFERS, ROWS
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,10 +76,213 @@ def test_parameters_of_published_configurations(row: Any) -> None:
     config = read(row["config"])
     found = logical_tensors(config)
     assert found is not None
-    layers = config.integer_or_none("num_hidden_layers")
+    layers = text_section(config).integer_or_none("num_hidden_layers")
     own = (item.run for item in split(found, decoder_layers=layers) if item.component != "draft")
-    loaded = (run for run in own if not run.name.endswith("e_score_correction_bias"))
+    loaded = (run for run in own if not run.name.endswith(BUFFERS))
     assert elements(tuple(loaded)) == row["parameters"]
+
+
+@pytest.mark.parametrize("row", fixture("published_files.json"), ids=label)
+def test_parameters_of_published_files(row: Any) -> None:
+    """With what the class leaves aside: layers for multi-token prediction, buffers."""
+    found = logical_tensors(read(row["config"]))
+    assert found is not None
+    assert elements(found) == row["parameters"]
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters"),
+    [
+        # total_size of the published indexes, halved.
+        (
+            {
+                "model_type": "chatglm",
+                "architectures": ["ChatGLMModel"],
+                "add_qkv_bias": True,
+                "ffn_hidden_size": 13696,
+                "hidden_size": 4096,
+                "kv_channels": 128,
+                "multi_query_attention": True,
+                "multi_query_group_num": 2,
+                "num_attention_heads": 32,
+                "num_layers": 28,
+                "padded_vocab_size": 65024,
+            },
+            12_487_168_064 // 2,
+        ),
+        (
+            {
+                "model_type": "phi3small",
+                "architectures": ["Phi3SmallForCausalLM"],
+                "ff_intermediate_size": 14336,
+                "hidden_size": 4096,
+                "num_attention_heads": 32,
+                "num_hidden_layers": 32,
+                "num_key_value_heads": 8,
+                "vocab_size": 100352,
+            },
+            7_392_272_384,
+        ),
+        (
+            {
+                "model_type": "baichuan",
+                "architectures": ["BaichuanForCausalLM"],
+                "hidden_size": 4096,
+                "intermediate_size": 11008,
+                "num_attention_heads": 32,
+                "num_hidden_layers": 32,
+                "vocab_size": 125696,
+            },
+            7_505_973_248,
+        ),
+        (
+            {
+                "model_type": "Yi",
+                "architectures": ["YiForCausalLM"],
+                "hidden_size": 7168,
+                "intermediate_size": 20480,
+                "num_attention_heads": 56,
+                "num_hidden_layers": 60,
+                "num_key_value_heads": 8,
+                "vocab_size": 64000,
+            },
+            34_388_917_248,
+        ),
+        (
+            {
+                "model_type": "minicpm",
+                "architectures": ["MiniCPMForCausalLM"],
+                "hidden_size": 2304,
+                "intermediate_size": 5760,
+                "num_attention_heads": 36,
+                "num_hidden_layers": 40,
+                "num_key_value_heads": 36,
+                "vocab_size": 122753,
+            },
+            2_724_880_896,
+        ),
+        (
+            {
+                "model_type": "exaone",
+                "architectures": ["ExaoneForCausalLM"],
+                "hidden_size": 4096,
+                "intermediate_size": 14336,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 8,
+                "num_layers": 32,
+                "vocab_size": 102400,
+            },
+            7_818_448_896,
+        ),
+    ],
+    ids=["chatglm3-6b", "Phi-3-small", "Baichuan2-7B", "Yi-34B", "MiniCPM-2B", "EXAONE-3.5-7.8B"],
+)
+def test_parameters_of_remote_code(config: dict[str, object], parameters: int) -> None:
+    found = logical_tensors(read(config))
+    assert found is not None
+    assert elements(found) == parameters
+
+
+GLM_AIR: dict[str, object] = {
+    "model_type": "glm4_moe",
+    "architectures": ["Glm4MoeForCausalLM"],
+    "attention_bias": True,
+    "first_k_dense_replace": 1,
+    "head_dim": 128,
+    "hidden_size": 4096,
+    "intermediate_size": 10944,
+    "moe_intermediate_size": 1408,
+    "n_routed_experts": 128,
+    "n_shared_experts": 1,
+    "num_attention_heads": 96,
+    "num_hidden_layers": 46,
+    "num_key_value_heads": 8,
+    "num_nextn_predict_layers": 1,
+    "tie_word_embeddings": False,
+    "vocab_size": 151552,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "parameters"),
+    [
+        (GLM_AIR, 110_468_824_832),
+        (
+            {
+                **GLM_AIR,
+                "first_k_dense_replace": 3,
+                "hidden_size": 5120,
+                "intermediate_size": 12288,
+                "moe_intermediate_size": 1536,
+                "n_routed_experts": 160,
+                "num_hidden_layers": 92,
+                "use_qk_norm": True,
+            },
+            358_337_791_296,
+        ),
+        (
+            {
+                "model_type": "glm4_moe_lite",
+                "architectures": ["Glm4MoeLiteForCausalLM"],
+                "num_nextn_predict_layers": 1,
+            },
+            31_221_488_576,
+        ),
+        (
+            {
+                "model_type": "qwen2_5_omni",
+                "architectures": ["Qwen2_5OmniForConditionalGeneration"],
+                "talker_config": {
+                    "hidden_size": 896,
+                    "num_attention_heads": 12,
+                    "num_hidden_layers": 24,
+                    "head_dim": 128,
+                },
+                "thinker_config": {
+                    "vision_config": {"hidden_size": 1280, "out_hidden_size": 3584},
+                },
+            },
+            10_732_225_408,
+        ),
+    ],
+    ids=["GLM-4.5-Air", "GLM-4.5", "GLM-4.7-Flash", "Qwen2.5-Omni-7B"],
+)
+def test_parameters_with_all_that_a_repository_holds(
+    config: dict[str, object], parameters: int
+) -> None:
+    """The Hub's count: with layers for multi-token prediction, or a voice."""
+    found = logical_tensors(read(config))
+    assert found is not None
+    assert elements(found) == parameters
+
+
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 1,
+    "vocab_size": 8,
+}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "internlm2", "architectures": ["InternLM2ForCausalLM"], "bias": True},
+        {"model_type": "chatglm", "pre_seq_len": 128},
+        {"model_type": "minicpmv", "version": 2.6, "vision_config": {}},
+        {"model_type": "nemotron-nas"},
+        {"model_type": "t5", "architectures": ["T5EncoderModel"], "is_decoder": True},
+    ],
+)
+def test_a_case_that_a_row_does_not_know_is_not_declared(config: dict[str, object]) -> None:
+    assert logical_tensors(read({**SIZES, **config})) is None
+
+
+# The published index of nothing else: a class without model_type, as MiniCPM3's first files.
+def test_a_class_tells_the_model_type() -> None:
+    config = {"architectures": ["LlamaForCausalLM"], **SIZES}
+    assert logical_tensors(read(config)) == logical_tensors(read({**config, "model_type": "llama"}))
 
 
 INDEXES = [row for row in fixture("published_indexes.json") if row["config"]]
@@ -187,7 +393,7 @@ LLAMA = {
     ("change", "why"),
     [
         ({"model_type": "no_such_type"}, "an unknown family"),
-        ({"architectures": ["LlamaForSequenceClassification"]}, "another head"),
+        ({"architectures": ["LlamaForTokenClassification"]}, "another head"),
         ({"torch_dtype": None}, "nobody says the dtype"),
         ({"torch_dtype": "auto"}, "a dtype that is no type"),
         ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "the packer decides"),
@@ -296,15 +502,26 @@ def test_sparse_layers_fold_into_the_runs_of_their_tensors(
     assert routed == expected
 
 
-def test_every_family_says_where_it_comes_from() -> None:
-    tested = {row["config"]["model_type"] for row in fixture("published_totals.json")}
-    tested |= {case["config"]["model_type"] for case in fixture("reference_tensors.json")["cases"]}
-    tested |= {"llava"}
-    for family in FAMILIES:
+def model_types(config: dict[str, Any]) -> Iterator[str]:
+    """Of a configuration and of its sections."""
+    if "model_type" in config:
+        yield config["model_type"]
+    for section in config.values():
+        if isinstance(section, dict):
+            yield from model_types(section)
+
+
+def test_every_family_is_compared_with_something() -> None:
+    published = [*fixture("published_totals.json"), *fixture("published_files.json")]
+    tested = {kind for row in published for kind in model_types(row["config"])}
+    tested |= {row["model_type"] for row in ROWS}
+    tested |= {kind for row in ROWS for kind in model_types(row["values"])}
+    tested |= {"llava", "Yi", "baichuan", "chatglm", "exaone", "minicpm", "phi3small"}
+    for family in families():
         assert ".py" in family.source
         assert tested & set(family.model_types), f"{family.model_types} is compared with nothing"
 
 
 def test_a_model_type_and_class_belong_to_one_family() -> None:
-    pairs = [(kind, name) for one in FAMILIES for kind in one.model_types for name in one.classes]
+    pairs = [(kind, name) for one in families() for kind in one.model_types for name in one.classes]
     assert len(pairs) == len(set(pairs))

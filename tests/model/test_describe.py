@@ -139,3 +139,62 @@ def test_an_unknown_architecture_still_names_its_weights() -> None:
     with pytest.raises(UnsupportedArchitectureError) as caught:
         describe(snapshot(config))
     assert "weights alone" in caught.value.hint
+
+
+CLASSLESS = {"architectures": ["NewForCausalLM"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "parameters", "said"),
+    [
+        ({}, 86_848, "There are no weight files: the tensors are those that config.json declares."),
+        ({"dtype": None}, 86_848, "config.json names no dtype"),
+        (
+            {"quantization_config": {"quant_method": "no_such_method"}},
+            86_848,
+            "Only the packer of its quantization knows what the files hold",
+        ),
+        (CLASSLESS, None, "config.json does not declare every shape of NewForCausalLM"),
+    ],
+)
+def test_a_configuration_alone_says_what_it_lacks(
+    change: dict[str, object], parameters: int | None, said: str
+) -> None:
+    """2 × 6,400 + 64 + 2 layers of 2 × 4,096 + 2 × 2,048 + 3 × 8,192 + 128."""
+    model = describe(snapshot({**LLAMA, **change}, None))
+    found = model.parameters
+    assert (None if found is None else found.total) == parameters
+    assert any(said in note.message for note in model.notes), model.notes
+
+
+def test_a_tower_that_makes_no_sense_hides_neither_cache_nor_files() -> None:
+    config: dict[str, object] = {
+        "model_type": "llava",
+        "architectures": ["LlavaForConditionalGeneration"],
+        "text_config": LLAMA,
+        "vision_config": {"model_type": "clip_vision_model", "image_size": "large"},
+    }
+    assert describe(snapshot(config, None)).weights is None
+    held = describe(snapshot(config)).parameters
+    assert held is not None
+    assert held.total == sum(run.elements * run.count for run in WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("top", "inner", "counted"),
+    [(False, True, True), (True, False, False), (None, False, True), (None, True, False)],
+)
+def test_the_top_of_a_wrapper_says_whether_the_head_is_tied(
+    top: bool | None, inner: bool, counted: bool
+) -> None:
+    """Qwen3-VL-235B says false at the top; its decoder's class would tie a stored head away."""
+    config: dict[str, object] = {
+        "model_type": "qwen3_vl",
+        "architectures": ["Qwen3VLForConditionalGeneration"],
+        "text_config": {**LLAMA, "model_type": "qwen3_vl_text", "tie_word_embeddings": inner},
+    }
+    if top is not None:
+        config["tie_word_embeddings"] = top
+    found = describe(snapshot(config)).parameters
+    assert found is not None
+    assert ("head" in found.by_component) is counted

@@ -201,8 +201,13 @@ def test_llama_32_vision_sees_pictures_by_cross_attention() -> None:
 @pytest.mark.parametrize(
     ("config", "asked", "error", "words"),
     [
-        ({"model_type": "qwen3"}, MediaInput(images=1), UsageError, "not known"),
-        ({"model_type": "kimi_k25"}, MediaInput(images=1), UsageError, "kimi_k25"),
+        ({"model_type": "qwen3"}, MediaInput(images=1), UsageError,
+         "qwen3 takes no pictures: it is a model of text alone. Leave out --images."),
+        ({"model_type": "qwen3"}, MediaInput(frames=1, audio_seconds=1), UsageError,
+         "Leave out --frames, --audio-seconds."),
+        ({"model_type": "dots3_note", "vision_config": {}}, MediaInput(images=1), UsageError,
+         "not known"),
+        ({"model_type": "kimi_k25"}, MediaInput(images=1), UsageError, "--image-size"),
         (HUB_QWEN2, MediaInput(images=1), UsageError, "size"),
         (HUB_QWEN2, MediaInput(audio_seconds=3), UsageError, "--audio-seconds"),
         ({"model_type": "gemma3"}, MediaInput(frames=3), UsageError, "film"),
@@ -262,3 +267,90 @@ def test_hostile_files_end_in_a_number_or_a_clear_error(
     assert answer is not None
     assert answer.tokens >= 0
     assert answer.tokens % count == 0 or name == "llava_onevision"
+
+
+SIZES = (
+    *((1080, 1920), (336, 336), (1024, 1024), (3000, 400)),
+    *((224, 640), (768, 1024), (2000, 3000), (100, 150)),
+)
+SIGLIP_364 = {"model_type": "siglip_vision_model", "image_size": 364, "patch_size": 14}
+SIGLIP_512 = {"model_type": "siglip_vision_model", "image_size": 512, "patch_size": 16}
+
+
+# One picture of each size through the installed image processors of transformers 5.23, at their
+# classes' defaults; marks around tiles are text and not counted.
+@pytest.mark.parametrize(
+    ("model_type", "more", "counted"),
+    [
+        ("glm4v", {}, (2691, 144, 1369, 1498, 184, 999, 7420, 20)),
+        ("kimi_k25", {}, (2691, 144, 1369, 1620, 184, 1036, 4187, 24)),
+        ("ernie4_5_vl_moe", {}, (2691, 144, 1369, 1498, 184, 999, 6144, 20)),
+        ("minimax_m3_vl", {}, (576, 144, 576, 520, 184, 540, 551, 20)),
+        ("video_llama_3", {}, (5035, 576, 5041, 5070, 736, 4015, 5046, 77)),
+        ("paddleocr_vl", {}, (2691, 196, 1369, 1498, 216, 999, 2948, 204)),
+        ("hunyuan_vl", {}, (2076, 274, 1058, 1224, 292, 794, 4110, 296)),
+        ("emu3", {}, (16_416, 4160, 16_512, 16_450, 4180, 12_384, 16_328, 4240)),
+        ("aya_vision", {"downsample_factor": 2, "vision_config": SIGLIP_364},
+         (1521, 169, 1690, 1521, 676, 2197, 1183, 1183)),
+        ("cohere2_vision", {"vision_config": SIGLIP_512},
+         (3341, 257, 1285, 1799, 771, 1285, 3341, 257)),
+        ("minicpmv4_6", {}, (578, 64, 424, 514, 70, 315, 574, 70)),
+        # The same slices, 64 queries each.
+        ("minicpmv", {}, (576, 64, 448, 512, 64, 320, 576, 64)),
+        ("deepseek_ocr2", {}, (545, 257, 833, 1121, 257, 1121, 1121, 257)),
+        ("perception_lm", {}, (8448, 9472, 9472, 7936, 9472, 9216, 9216, 9216)),
+        ("lfm2_vl", {}, (2300, 100, 1280, 2263, 140, 1770, 1783, 70)),
+    ],
+)  # fmt: skip
+def test_pictures_as_the_installed_processors_count_them(
+    model_type: str, more: dict[str, object], counted: tuple[int, ...]
+) -> None:
+    config = read({"model_type": model_type, "vision_config": {}} | more)
+    answers = [media(config, {}, MediaInput(images=1, image_size=size)) for size in SIZES]
+    assert tuple(answer.tokens for answer in answers if answer) == counted
+
+
+# Eight frames through models/glm4v/video_processing_glm4v.py: smart_resize.
+def test_frames_of_glm_as_its_processor_counts_them() -> None:
+    config = read({"model_type": "glm4v", "vision_config": {}})
+    answers = [media(config, {}, MediaInput(frames=8, image_size=size)) for size in SIZES]
+    counted = (10_764, 576, 5476, 5992, 736, 3996, 29_680, 80)
+    assert tuple(answer.tokens for answer in answers if answer) == counted
+
+
+# Recordings through the installed processors and feature extractors of transformers 5.23; longer
+# ones of Audio Flamingo and GLM-ASR are cut into windows of 30 seconds.
+@pytest.mark.parametrize(
+    ("model_type", "counted"),
+    [
+        ("gemma4", (25, 183, 750, 750, 750)),
+        ("granite_speech", (12, 75, 300, 315, 1002)),
+        ("audioflamingo3", (25, 182, 750, 787, 2500)),
+        ("glmasr", (12, 91, 375, 393, 1250)),
+        ("qwen3_asr", (13, 95, 390, 410, 1300)),
+        ("phi4_multimodal", (13, 91, 375, 394, 1250)),
+    ],
+)
+def test_sound_as_the_installed_processors_count_it(
+    model_type: str, counted: tuple[int, ...]
+) -> None:
+    config = read({"model_type": model_type, "audio_config": {}})
+    seconds = (1, 7.3, 30, 31.5, 100)
+    answers = [media(config, {}, MediaInput(audio_seconds=each)) for each in seconds]
+    assert tuple(answer.tokens for answer in answers if answer) == counted
+
+
+def test_ultravox_stacks_sixteen_mel_frames() -> None:
+    # ultravox_processing.py: 3,000 frames / (2 × 8), rounded up, for each window of 30 seconds.
+    config = read({"model_type": "ultravox", "stack_factor": 8})
+    answer = media(config, {}, MediaInput(audio_seconds=40))
+    assert answer is not None
+    assert answer.tokens == 188 + 63
+
+
+def test_an_encoder_without_a_figure_is_named() -> None:
+    config = read({"model_type": "gemma3n", "vision_soft_tokens_per_image": 256})
+    answer = media(config, {}, MediaInput(images=1))
+    assert answer is not None
+    assert not answer.encoders_known
+    assert "the encoder of gemma3n" in answer.notes[-1].message

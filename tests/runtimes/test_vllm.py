@@ -323,3 +323,23 @@ def test_a_packed_latent_is_for_sparse_attention() -> None:
     assert dense.bytes_per_token == 8 * 61 * 656
     plain = memory(DEEPSEEK, asked(kv_dtype="fp8"), gpu=find("h200-sxm"), count=8)
     assert plain.refusal is None
+
+
+@pytest.mark.parametrize(
+    ("gpu", "version", "inside"),
+    [
+        ("rtx-4090", "0.7", 0.25),  # two of them (vllm-project/vllm#13061)
+        ("rtx-3090", "0.8", 0.20),  # vllm-project/vllm#14447
+        ("h100-sxm", "0.11", 0.55),
+        ("h100-sxm", "0.19", 2.1),
+        ("a100-80gb-sxm", "0.19", 2.1),
+    ],
+)
+def test_ranks_without_nvlink_hold_smaller_buffers(gpu: str, version: str, inside: float) -> None:
+    found = memory(LLAMA, asked(version=version, tp=2), gpu=find(gpu), count=2).most_loaded[0]
+    parts = {part.name: part for part in found.part("overhead").parts}
+    low, high = parts["libraries"].range_bytes
+    assert low / GIB <= inside <= high / GIB
+    assert parts["libraries"].bytes / GIB == pytest.approx(inside, abs=0.06)
+    # 400 MB before anything is loaded, on eight RTX 3090 (genesis-vllm-patches#24).
+    assert (parts["outside of the budget"].bytes < 0.5 * GIB) == gpu.startswith("rtx")

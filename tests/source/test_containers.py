@@ -240,15 +240,22 @@ EVIL = torch_archive(
         ({"m__gguf": Sparse(head=b"GGUF", size=2**40)}, MalformedHeaderError, "version"),
         ({"m__gguf": gguf(KEYS, {})}, MalformedHeaderError, "hold no tensors"),
         ({"pytorch_model__bin": EVIL, "config__json": CONFIG}, MalformedHeaderError, "'os'"),
-        ({"model__onnx": b"x"}, NoWeightsError, "onnx"),
-        ({"tf_model__h5": b"x"}, NoWeightsError, "are h5"),
-        ({"flax_model__msgpack": b"x"}, NoWeightsError, "are msgpack"),
-        ({"rust_model__ot": b"x"}, NoWeightsError, "are ot"),
+        ({"model__onnx": b"x"}, NoWeightsError, "are ONNX"),
+        ({"tf_model__h5": b"x"}, NoWeightsError, "are HDF5"),
+        ({"flax_model__msgpack": b"x"}, NoWeightsError, "are msgpack of Flax"),
+        ({"rust_model__ot": b"x"}, NoWeightsError, "are of rust-bert"),
         ({"openvino_model__bin": b"x"}, NoWeightsError, "are OpenVINO"),
+        ({"pipeline__dduf": b"x"}, NoWeightsError, "are a DDUF archive"),
+        (
+            {"saved_model__pb": b"x", "variables/variables__data-00000-of-00001": b"x"},
+            NoWeightsError,
+            "are of TensorFlow",
+        ),
+        ({"a__mlpackage/Data/weights/weight__bin": b"x"}, NoWeightsError, "are Core ML"),
         (
             {"consolidated__00__pth": b"x", "consolidated__01__pth": b"x"},
             NoWeightsError,
-            "2 files of slices",
+            "2 files of slices .*0.00 GB",
         ),
     ],
 )
@@ -264,7 +271,18 @@ def test_other_formats_are_named_with_their_size(loopback: LoopbackHub) -> None:
     served(loopback, config__json=CONFIG, tf_model__h5=bytes(5000))
     found = ask()
     assert found.checkpoint is None
-    assert found.notes[0].message.startswith("The weights are h5 ('tf_model.h5', ")
+    assert found.notes[0].message.startswith("The weights are HDF5")
+    assert "'tf_model.h5', 0.00 GB" in found.notes[0].message
+
+
+def test_slices_leave_it_to_the_configuration(loopback: LoopbackHub) -> None:
+    half = Sparse(head=b"PK", size=10**9)
+    files: dict[str, bytes | Sparse] = {f"consolidated__0{n}__pth": half for n in range(2)}
+    served(loopback, config__json=CONFIG, **files)
+    found = ask()
+    assert found.checkpoint is None
+    assert "2 files of slices" in found.notes[0].message
+    assert "2.00 GB" in found.notes[0].message
 
 
 def test_an_unreadable_container_leaves_it_to_the_configuration(loopback: LoopbackHub) -> None:

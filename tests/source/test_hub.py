@@ -228,7 +228,7 @@ def test_a_token_that_no_header_carries_is_not_repeated(token: str) -> None:
         ({"README.md": b"x"}, NoWeightsError, "neither"),
         ({"model.gguf": b"GGUF"}, MalformedHeaderError, "ends within its header"),
         ({"pytorch_model.bin": b"x"}, NoWeightsError, "neither a zip archive"),
-        ({"tf_model.h5": b"x"}, NoWeightsError, "are h5"),
+        ({"tf_model.h5": b"x"}, NoWeightsError, "are HDF5"),
         ({"config.json": b"[]", "model.safetensors": ONE}, InvalidValueError, "object"),
         ({"config.json": b'{"a": NaN}', "model.safetensors": ONE}, InvalidValueError, "NaN"),
         ({"config.json": b'{"a": 1, "a": 2}'}, InvalidValueError, "twice"),
@@ -285,3 +285,21 @@ def test_quotas_are_kept_by_bucket(loopback: LoopbackHub) -> None:
     hub.snapshot(parse("org/model"), wire=wire)
     quota = wire.quotas["api"]
     assert (quota.remaining, quota.resets_in, quota.limit) == (12, 34, 500)
+    # The list, and two answers on the way to each of the two files.
+    assert quota.spent == len([path for path in loopback.paths() if path.startswith("hub")])
+
+
+@pytest.mark.parametrize("bucket", ["api", "resolvers"])
+def test_where_small_files_are_counted_is_what_the_hub_says(
+    loopback: LoopbackHub, bucket: str
+) -> None:
+    loopback.repositories["org/model"] = single()
+
+    def told(_: object, honest: Reply) -> Reply:
+        headers = {**honest.headers, "RateLimit": f'"{bucket}";r=12;t=34'}
+        return Reply(status=honest.status, body=honest.body, headers=headers)
+
+    loopback.fault("hub /api/resolve-cache/", told)
+    wire = hub.connect(patience=IMPATIENT)
+    hub.snapshot(parse("org/model"), wire=wire)
+    assert wire.quotas[bucket].pays_for_files

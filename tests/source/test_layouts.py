@@ -6,12 +6,15 @@ import json
 
 import pytest
 
+from hfmem.checkpoint.loaders import Pick, loader_of
 from hfmem.checkpoint.snapshot import Snapshot
 from hfmem.checkpoint.tensor import total_bytes
+from hfmem.errors import NoWeightsError
 from hfmem.memory.loading import held
 from hfmem.memory.packed_loading import place
 from hfmem.model.describe import describe
 from hfmem.source import Access, find
+from tests.gguf_files import gguf, llama
 from tests.loopback import LoopbackHub, Repository, Sparse, safetensors
 
 CONFIG = json.dumps({"model_type": "llama"}).encode()
@@ -97,6 +100,129 @@ def test_one_copy_is_read(loopback: LoopbackHub, files: tuple[str, ...], read: s
     assert found.checkpoint is not None
     assert found.checkpoint.files == (read,)
     assert total_bytes(found.checkpoint.tensors) == 64
+
+
+def picked(
+    loopback: LoopbackHub, files: dict[str, bytes | Sparse], runtime: str, **flags: str
+) -> Snapshot:
+    loopback.repositories["org/model"] = Repository(files=files)
+    pick = Pick(
+        loader=loader_of(runtime),
+        variant=flags.get("variant"),
+        subfolder=flags.get("subfolder"),
+    )
+    return find("org/model", Access(source="hub", pick=pick))
+
+
+BOTH: dict[str, bytes | Sparse] = {
+    "config.json": CONFIG,
+    "consolidated.safetensors": tensors(128),
+    "model.safetensors": tensors(64),
+    "model.fp16.safetensors": tensors(32),
+    "m-Q8_0.gguf": gguf(llama(block_count=1), {"output_norm.weight": ("F32", (4096,))}),
+}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "flags", "read"),
+    [
+        ("transformers", {}, "model.safetensors"),
+        # vLLM 0.33 default_loader.py: mistral where there are consolidated*.safetensors.
+        ("vllm", {}, "consolidated.safetensors"),
+        ("sglang", {}, "model.safetensors"),
+        ("llama.cpp", {}, "m-Q8_0.gguf"),
+        ("transformers", {"variant": "fp16"}, "model.fp16.safetensors"),
+    ],
+)
+def test_each_runtime_reads_its_own_copy(
+    loopback: LoopbackHub, runtime: str, flags: dict[str, str], read: str
+) -> None:
+    # Another copy was read before, and must not answer for this one.
+    picked(loopback, BOTH, "mlx")
+    found = picked(loopback, BOTH, runtime, **flags)
+    assert found.checkpoint is not None
+    assert found.checkpoint.files == (read,)
+    # Kept facts answer the same question, for one request.
+    loopback.requests.clear()
+    again = picked(loopback, BOTH, runtime, **flags)
+    assert again.checkpoint == found.checkpoint
+    assert loopback.paths() == ["hub /api/models/org/model/revision/main"]
+    offline = Access(
+        offline=True, pick=Pick(loader=loader_of(runtime), variant=flags.get("variant"))
+    )
+    assert find("org/model", offline).checkpoint == found.checkpoint
+
+
+def test_runtimes_that_read_the_same_files_share_what_is_kept(loopback: LoopbackHub) -> None:
+    files = {"config.json": CONFIG, "model.safetensors": tensors(64)}
+    picked(loopback, files, "vllm")
+    loopback.requests.clear()
+    for runtime in ("transformers", "llama.cpp", "vllm"):
+        assert picked(loopback, files, runtime).source == "cache"
+    assert len(loopback.requests) == 3
+
+
+def test_a_variant_of_a_pipeline_takes_the_plain_files_of_the_rest(loopback: LoopbackHub) -> None:
+    found = picked(loopback, diffusers(), "transformers", variant="fp16")
+    assert found.checkpoint is not None
+    assert set(found.checkpoint.files) == {
+        "text_encoder/model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
+    assert total_bytes(found.checkpoint.tensors) == 200 + 3200 + 600
+
+
+def test_a_subfolder_is_the_model(loopback: LoopbackHub) -> None:
+    found = picked(loopback, diffusers(), "transformers", subfolder="text_encoder")
+    assert found.checkpoint is not None
+    assert found.checkpoint.files == ("model.safetensors",)
+    assert {file.name for file in found.files} == {
+        *("config.json", "model.safetensors", "model.fp16.safetensors"),
+    }
+    assert "subfolder" in [note.code for note in found.notes]
+    assert [path for path in loopback.paths() if path.startswith("cdn")] == [
+        "cdn /org/model/text_encoder/model.safetensors"
+    ]
+    with pytest.raises(NoWeightsError, match="no folder 'text_encoder_2'"):
+        picked(loopback, diffusers(), "transformers", subfolder="text_encoder_2")
+
+
+def test_shards_of_mistral_s_own_set(loopback: LoopbackHub) -> None:
+    files: dict[str, bytes | Sparse] = {"config.json": CONFIG, "params.json": b"{}"}
+    for stem, size in (("model", 64), ("consolidated", 128)):
+        names = [f"{stem}-0000{n}-of-00002.safetensors" for n in (1, 2)]
+        index = {f"{name}.weight": name for name in names}
+        files[f"{stem}.safetensors.index.json"] = json.dumps({"weight_map": index}).encode()
+        files |= {
+            name: safetensors({f"{name}.weight": ("F16", [size // 2], size)}) for name in names
+        }
+    found = picked(loopback, files, "vllm")
+    assert found.checkpoint is not None
+    assert total_bytes(found.checkpoint.tensors) == 2 * 128
+    assert not any("safetensors-metadata" in path for path in loopback.paths())
+    plain = picked(loopback, files, "transformers")
+    assert plain.checkpoint is not None
+    assert total_bytes(plain.checkpoint.tensors) == 2 * 64
+
+
+PARAMS = json.dumps(
+    {"dim": 64, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "hidden_dim": 128, "vocab_size": 100}
+).encode()
+
+
+def test_mistral_s_own_files_bring_their_configuration(loopback: LoopbackHub) -> None:
+    files = {"params.json": PARAMS, "consolidated.safetensors": tensors(64)}
+    found = picked(loopback, files, "vllm")
+    assert found.config is not None
+    assert (found.config["model_type"], found.config["num_hidden_layers"]) == ("mistral", 2)
+    assert "native_params" in [note.code for note in found.notes]
+
+
+def test_a_variant_that_is_not_there(loopback: LoopbackHub) -> None:
+    with pytest.raises(NoWeightsError, match="no weights of the variant 'fp8'") as caught:
+        picked(loopback, BOTH, "transformers", variant="fp8")
+    assert caught.value.hint == "It has: fp16."
 
 
 def test_sentence_transformers_with_a_dense_module(loopback: LoopbackHub) -> None:

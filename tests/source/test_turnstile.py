@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from hfmem.source.patience import Clock
 from hfmem.source.routes import NEEDS, Route, affordable, preferred
@@ -73,6 +74,17 @@ def test_the_plentiful_quota_is_spent_first(
     left = {"api": api, "resolvers": resolvers}
     quotas = {name: quota(name, number) for name, number in left.items() if number is not None}
     assert preferred(quotas, models=models) == route
+
+
+def test_files_that_the_lists_quota_pays_for() -> None:
+    api = replace(quota("api", 500), pays_for_files=True)
+    quotas = {"api": api, "resolvers": quota("resolvers", 900)}
+    # 500 lists and 500 files are 500 models without their lists, and half as many with them.
+    assert preferred(quotas, models=10_000) == "unlisted"
+    assert preferred(quotas, models=166) == "listed"
+    assert affordable("unlisted", quotas, {"unlisted": 299})
+    spent = {**quotas, "api": replace(api, remaining=0)}
+    assert not affordable("unlisted", spent, {})
 
 
 def test_a_window_has_room_for_about_eleven_hundred_models() -> None:
@@ -179,6 +191,37 @@ def test_stop_sends_everybody_home() -> None:
     turnstile.stop()
     thread.join(5)
     assert done == [None]
+
+
+@pytest.mark.parametrize(
+    ("part", "limit", "remaining", "spent", "left"),
+    [
+        (1.0, 3000, 2000, 900, 2000),
+        (0.25, 3000, 2000, 700, 50),
+        (0.25, 3000, 20, 700, 20),
+        (0.25, 3000, 2000, 800, 0),
+        (0.25, None, 2000, 800, 2000),
+    ],
+)
+def test_a_share_of_a_quota(
+    part: float, limit: int | None, remaining: int, spent: int, left: int
+) -> None:
+    whole = Quota(
+        bucket="api", remaining=remaining, resets_in=1, limit=limit, seen=0.0, spent=spent
+    )
+    assert whole.share(part).remaining == left
+
+
+def test_a_share_that_is_used_up_waits_for_the_window() -> None:
+    desk = Desk()
+    desk.quotas["resolvers"] = Quota(
+        bucket="resolvers", remaining=900, resets_in=60, limit=1000, seen=desk.seconds, spent=99
+    )
+    turnstile = desk.turnstile()
+    turnstile.share = 0.1
+    assert not enters(turnstile)
+    assert desk.said == [("resolvers", 61.0)]
+    turnstile.stop()
 
 
 def test_a_model_that_needs_the_list_waits_alone() -> None:

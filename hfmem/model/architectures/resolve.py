@@ -60,12 +60,15 @@ def layers(config: Config) -> Decoder:
         raise _unsupported(config, _OWN_SHAPES[config.model_type])
     text, notes = section_and_notes(config)
     entry = _BY_TYPE.get(text.model_type or "")
-    if entry is not None and (text.model_type == config.model_type or not _encodes(config)):
+    alone = class_name(config) in _ENCODERS
+    own = text.model_type == config.model_type
+    if entry is not None and not alone and (own or not _encodes(config)):
         return _decoder(text, entry.cache(text), "entry", entry.source, notes)
-    if _encodes(config):
+    if alone or _encodes(config):
         count = text.integer_or_none("num_hidden_layers", high=MAX_LAYERS) or 0
         nothing: tuple[Layer, ...] = ((NoCache(),),) * count
-        name = ascii(config.model_type or config.values.get("_class_name"))[1:61].rstrip("'")
+        known = class_name(config) if alone else config.model_type
+        name = ascii(known or config.values.get("_class_name"))[1:61].rstrip("'")
         why = f"{name} has no class that generates token by token"
         told = Note(code="no_cache", message=f"{why}: nothing is kept between two calls.")
         return _decoder(text, nothing, "generic", why, (*notes, told))
@@ -82,6 +85,14 @@ def _encodes(config: Config) -> bool:
     return config.model_type not in _PIXELS and generates(config.model_type) is False
 
 
+_ENCODERS = frozenset(
+    {
+        *("T5EncoderModel", "MT5EncoderModel", "UMT5EncoderModel", "LongT5EncoderModel"),
+        *("SwitchTransformersEncoderModel", "T5GemmaEncoderModel", "UdopEncoderModel"),
+    }
+)
+"""Encoders without their decoders, as diffusion pipelines have them (transformers 5.23
+models/t5/modeling_t5.py: T5EncoderModel)."""
 _AT_ONCE = frozenset({"fastspeech2_conformer", "fastspeech2_conformer_with_hifigan", "vits"})
 """They generate the whole output in one pass."""
 _PIXELS = frozenset({"glm_image", "imagegpt"})

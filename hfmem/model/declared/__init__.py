@@ -13,8 +13,9 @@ from __future__ import annotations
 from hfmem.checkpoint.tensor import TensorRun
 from hfmem.dtypes import from_name
 from hfmem.errors import MissingKeyError, UnsupportedArchitectureError
-from hfmem.model.config import Config
-from hfmem.model.declared import storage
+from hfmem.model.class_defaults import model_type_of_class
+from hfmem.model.config import Config, of_class
+from hfmem.model.declared import heads, storage
 from hfmem.model.declared.blocks import NotDeclaredError, Parts
 from hfmem.model.declared.families import of_type
 from hfmem.model.declared.family import Family
@@ -57,27 +58,36 @@ def logical_tensors(config: Config) -> tuple[TensorRun, ...] | None:
 
 
 def _parts(config: Config) -> tuple[Family, Parts] | None:
-    family = _family(config)
-    if family is None:
+    names = config.text_list("architectures")
+    if config.model_type is None and names:
+        # MiniCPM3's first files have no model_type: the class tells it.
+        told = model_type_of_class(names[0])
+        config = config if told is None else of_class(config.values, told, where=config.where)
+    found = _family(config.model_type, names[0] if names else None)
+    if found is None:
         return None
+    family, variant = found
     try:
         parts = family.parts(config)
+        if parts is not None and variant is not None:
+            parts = heads.without(parts) if variant == "model" else heads.scored(parts, config)
     except (MissingKeyError, UnsupportedArchitectureError, NotDeclaredError):
         # Nobody says the size, neither the file nor its class, or the row does not know the case.
         return None
     return None if parts is None else (family, parts)
 
 
-def _family(config: Config) -> Family | None:
-    names = config.text_list("architectures")
-    return next(
-        (
-            family
-            for family in of_type(config.model_type)
-            if not names or names[0] in family.classes
-        ),
-        None,
-    )
+def _family(model_type: str | None, name: str | None) -> tuple[Family, heads.Variant | None] | None:
+    """The family of a class, and how the class differs from the one that generates."""
+    families = of_type(model_type)
+    for family in families:
+        if name is None or name in family.classes:
+            return family, None
+    for family in families:
+        variant = heads.variant(name or "", family.classes)
+        if variant is not None:
+            return family, variant
+    return None
 
 
 def _dtype(config: Config, family: Family) -> str | None:

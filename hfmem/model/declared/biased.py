@@ -208,7 +208,7 @@ def starcoder2(config: Config) -> Parts:
 
 ROWS: tuple[Family, ...] = (
     Family(
-        model_types=("gpt2",),
+        model_types=("gpt2", "gpt-sw3"),
         classes=("GPT2LMHeadModel",),
         parts=gpt2,
         source="gpt2/modeling_gpt2.py",

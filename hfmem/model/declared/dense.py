@@ -12,6 +12,7 @@ from hfmem.model.declared.style import (
     fused_gate,
     gated,
     hidden,
+    hunyuan_norms,
     plain,
     sinks,
 )
@@ -158,13 +159,13 @@ ROWS: tuple[Family, ...] = (
         source="mistral/modeling_mistral.py and its descendants",
     ),
     Family(
-        model_types=("qwen2",),
+        model_types=("qwen2", "qwen2_vl_text", "qwen2_5_vl_text", "qwen2_5_omni_text"),
         classes=("Qwen2ForCausalLM",),
         parts=Style(qkv_bias=True, output_bias=False),
         source="qwen2/modeling_qwen2.py",
     ),
     Family(
-        model_types=("qwen3",),
+        model_types=("qwen3", "qwen3_vl_text"),
         classes=("Qwen3ForCausalLM",),
         parts=Style(head_norms="head"),
         source="qwen3/modeling_qwen3.py",
@@ -174,6 +175,18 @@ ROWS: tuple[Family, ...] = (
         classes=("GemmaForCausalLM",),
         parts=Style(),
         source="gemma/modeling_gemma.py",
+    ),
+    Family(
+        model_types=("vaultgemma",),
+        classes=("VaultGemmaForCausalLM",),
+        parts=Style(norms=("input_layernorm", "pre_feedforward_layernorm")),
+        source="vaultgemma/modeling_vaultgemma.py",
+    ),
+    Family(
+        model_types=("hunyuan_v1_dense",),
+        classes=("HunYuanDenseV1ForCausalLM",),
+        parts=Style(extra=hunyuan_norms),
+        source="hunyuan_v1_dense/modeling_hunyuan_v1_dense.py",
     ),
     Family(
         model_types=("helium",),
@@ -240,6 +253,12 @@ ROWS: tuple[Family, ...] = (
         classes=("GlmForCausalLM",),
         parts=Style(output_bias=False, mlp=fused_gate()),
         source="glm/modeling_glm.py",
+    ),
+    Family(
+        model_types=("glm4v_text",),
+        classes=(),
+        parts=Style(norms=_GLM4_NORMS, qkv_bias=True, output_bias=False, mlp=fused_gate()),
+        source="glm4v/modeling_glm4v.py",
     ),
     Family(
         model_types=("glm4",),

@@ -12,6 +12,7 @@ from hfmem.model.declared.style import (
     after,
     gated,
     hidden,
+    lean_prediction_layer,
     prediction_layer,
     routed,
     shared_experts,
@@ -46,6 +47,14 @@ def latent_attention(config: Config) -> Parts:
         linear("kv_b_proj", count * (nope + value), rank),
         linear("o_proj", size, count * value, bias=bias),
     )
+
+
+def _divided_attention(config: Config) -> Parts:
+    """MiniCPM3 leaves ``v_head_dim`` out: its values are as wide as hidden / heads."""
+    if config.value("v_head_dim") is None:
+        count = config.integer("num_attention_heads", low=1)
+        config = config.with_values({"v_head_dim": hidden(config) // count})
+    return latent_attention(config)
 
 
 def indexer(config: Config) -> Parts:
@@ -138,7 +147,7 @@ ROWS: tuple[Family, ...] = (
             beside=_own_indexers,
             routed=routed(correction=_CORRECTION, shared=_SHARED),
             sparse=after("first_k_dense_replace"),
-            draft=prediction_layer,
+            draft=lean_prediction_layer,
         ),
         source="glm_moe_dsa/modeling_glm_moe_dsa.py, names as published",
     ),
@@ -149,9 +158,15 @@ ROWS: tuple[Family, ...] = (
         source="glm4_moe_lite/modeling_glm4_moe_lite.py, names as published",
     ),
     Family(
+        model_types=("mistral4",),
+        classes=("Mistral4ForCausalLM",),
+        parts=_moe(),
+        source="mistral4/modeling_mistral4.py, names as published",
+    ),
+    Family(
         model_types=("minicpm3", "youtu"),
         classes=("MiniCPM3ForCausalLM", "YoutuForCausalLM"),
-        parts=Style(attention=latent_attention, mlp=gated(bias="mlp_bias")),
+        parts=Style(attention=_divided_attention, mlp=gated(bias="mlp_bias")),
         source="minicpm3/modeling_minicpm3.py, youtu/modeling_youtu.py",
     ),
 )

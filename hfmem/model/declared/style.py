@@ -129,9 +129,7 @@ def routed(
             name,
             weight(gate, count, hidden(config)),
             bias,
-            experts(
-                count, gated_mlp(hidden(config), config.integer(size, low=1), names=names)
-            ),
+            experts(count, gated_mlp(hidden(config), config.integer(size, low=1), names=names)),
             shared(config),
         )
 
@@ -198,19 +196,33 @@ def after(key: str, default: int = 0) -> LayerRule:
 def prediction_layer(config: Config) -> Parts:
     """What a layer for multi-token prediction has beside a decoder layer's tensors: an embedding
     and a head that repeat the main model's (DeepSeek-V3 README_WEIGHTS.md)."""
-    size = hidden(config)
     return (
         *embedding(config, "embed_tokens"),
+        *lean_prediction_layer(config),
+        *embedding(config, "shared_head.head"),
+    )
+
+
+def lean_prediction_layer(config: Config) -> Parts:
+    """The same without the repetitions: zai-org/GLM-5 holds 753,864,139,008 parameters, 743.9 B of
+    them the decoder's."""
+    size = hidden(config)
+    return (
         *norms("enorm", "hnorm", size=size),
         *weight("eh_proj", size, 2 * size),
         *norm("shared_head.norm", size),
-        *embedding(config, "shared_head.head"),
     )
 
 
 def head_bias(config: Config, name: str = "lm_head") -> Parts:
     """The bias of a head, which is there with a tied weight too."""
     return (Part(f"{name}.bias", (config.integer("vocab_size", low=1),)),)
+
+
+def hunyuan_norms(config: Config) -> Parts:
+    """Hunyuan's own names for norms over each head's queries and keys."""
+    names = ("query_layernorm", "key_layernorm")
+    return under("self_attn", norms(*names, size=heads(config).head_dim))
 
 
 def sinks(config: Config) -> Parts:
@@ -280,9 +292,9 @@ class Style(Struct, frozen=True, kw_only=True):
         return (
             *self._attention(config, every),
             *layers(self.prefix, every, self.extra(config)),
-            *layers(self.prefix, every, norms(*self.norms, size=size, bias=shift)),
             *(layers(self.prefix, dense, self.mlp(config)) if dense else ()),
             *(layers(self.prefix, sparse, self.routed(config)) if self.routed and sparse else ()),
+            *layers(self.prefix, every, norms(*self.norms, size=size, bias=shift)),
             *(layers(self.prefix, drafts, self.draft(config)) if drafts else ()),
         )
 

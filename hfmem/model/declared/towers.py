@@ -1,5 +1,4 @@
-"""Vision towers of the wrappers beside SigLIP's, CLIP's and Qwen's; a projector with each where only
-one family has it."""
+"""Vision towers of the wrappers, beside SigLIP's, CLIP's and Qwen's."""
 
 from __future__ import annotations
 
@@ -35,9 +34,7 @@ def plain_layer(
     mlp_bias: bool = True,
 ) -> Parts:
     """An encoder layer with LayerNorms and an MLP without a gate."""
-    projections = tuple(
-        part for name in names for part in linear(name, hidden, hidden, bias=bias)
-    )
+    projections = tuple(part for name in names for part in linear(name, hidden, hidden, bias=bias))
     return (
         *norms(*norm_names, size=hidden, bias=True),
         *under(attention, projections),
@@ -127,7 +124,7 @@ def idefics(config: Config) -> Parts:
 
 
 def mllama(config: Config) -> Parts:
-    """Llama 3.2 Vision: positions for each tile and each shape of an image, two stacks of layers."""
+    """Llama 3.2 Vision: positions a tile and a shape of the image, two stacks of layers."""
     hidden, inner = config.integer("hidden_size", low=1), config.integer("intermediate_size", low=1)
     tiles = config.integer("max_num_tiles", low=1)
     positions, shapes = patches(config) + 1, len(config.list("supported_aspect_ratios") or ()) + 1
@@ -187,7 +184,7 @@ def llama4(config: Config) -> Parts:
         *norms("layernorm_pre", "layernorm_post", size=hidden, bias=True),
         *layers("model.layers", depth(config), layer),
         *linear("vision_adapter.mlp.fc1", middle, inner),
-        *linear("vision_adapter.mlp.fc2", output, middle),
+        *linear("vision_adapter.mlp.fc2", output, output),
     )
 
 

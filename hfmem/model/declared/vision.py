@@ -20,14 +20,28 @@ def siglip(config: Config) -> Parts:
     """SigLIP: a patch embedding with a bias, LayerNorms, and the pooling head where the class
     builds it.
     """
-    hidden, patches = config.integer("hidden_size", low=1), _patches(config)
-    kernel = _kernel(config)
+    hidden = config.integer("hidden_size", low=1)
     pooled = _siglip_head(config, hidden) if config.flag("vision_use_head", default=True) else ()
     return under(
         "vision_model",
         (Part("embeddings.patch_embedding.bias", (hidden,)),),
-        weight("embeddings.patch_embedding", hidden, *kernel),
-        weight("embeddings.position_embedding", patches, hidden),
+        weight("embeddings.patch_embedding", hidden, *kernel(config)),
+        weight("embeddings.position_embedding", patches(config), hidden),
+        _encoder(config, config.integer("num_hidden_layers", high=MAX_LAYERS)),
+        norm("post_layernorm", hidden, bias=True),
+        pooled,
+    )
+
+
+def siglip2(config: Config) -> Parts:
+    """SigLIP 2 for any aspect ratio: patches come unfolded, positions from a table of their own."""
+    hidden = config.integer("hidden_size", low=1)
+    channels, side, _ = kernel(config)
+    pooled = _siglip_head(config, hidden) if config.flag("vision_use_head", default=True) else ()
+    return under(
+        "vision_model",
+        linear("embeddings.patch_embedding", hidden, channels * side * side, bias=True),
+        weight("embeddings.position_embedding", config.integer("num_patches", low=1), hidden),
         _encoder(config, config.integer("num_hidden_layers", high=MAX_LAYERS)),
         norm("post_layernorm", hidden, bias=True),
         pooled,
@@ -40,8 +54,8 @@ def clip(config: Config) -> Parts:
     return under(
         "vision_model",
         (Part("embeddings.class_embedding", (hidden,)),),
-        weight("embeddings.patch_embedding", hidden, *_kernel(config)),
-        weight("embeddings.position_embedding", _patches(config) + 1, hidden),
+        weight("embeddings.patch_embedding", hidden, *kernel(config)),
+        weight("embeddings.position_embedding", patches(config) + 1, hidden),
         # The misspelt name is the class's own.
         norms("pre_layrnorm", "post_layernorm", size=hidden, bias=True),
         _encoder(config, config.integer("num_hidden_layers", high=MAX_LAYERS)),
@@ -94,6 +108,13 @@ def qwen2_5_vl(config: Config) -> Parts:
     return _qwen_tower(config, width, output, block, norm("ln_q", width))
 
 
+def qwen2_5_omni(config: Config) -> Parts:
+    """Qwen2.5-Omni's tower: that of Qwen2.5-VL, whose three projections are one matrix there."""
+    return tuple(
+        part._replace(name=part.name.removeprefix("visual.")) for part in qwen2_5_vl(config)
+    )
+
+
 def qwen3_vl(config: Config) -> Parts:
     """Qwen3-VL's tower: a table of positions, and a merger for each layer that the decoder sees."""
     width = config.integer("hidden_size", low=1)
@@ -144,12 +165,14 @@ def _qwen_tower(config: Config, width: int, output: int, block: Parts, merger_no
     )
 
 
-def _kernel(config: Config) -> tuple[int, int, int]:
+def kernel(config: Config) -> tuple[int, int, int]:
+    """Channels and the two sides of a patch."""
     patch = config.integer("patch_size", low=1)
     return config.integer("num_channels", low=1), patch, patch
 
 
-def _patches(config: Config) -> int:
+def patches(config: Config) -> int:
+    """Patches of a square image."""
     side: int = config.integer("image_size", low=1) // config.integer("patch_size", low=1)
     return side * side
 

@@ -61,6 +61,7 @@ def describe_gguf(
     text = text_config(keys, tied=tied)
     runs = split(checkpoint.tensors, decoder_layers=len(layers) or None)
     decoder = _decoder(keys, layers, text)
+    weights = _weights(runs, tied=tied)
     listing = gguf_listing(snapshot.files) if snapshot.files else None
     return Model(
         name=_name(snapshot, listing),
@@ -72,7 +73,8 @@ def describe_gguf(
         decoder=decoder,
         cache_known=True,
         forward=_forward(text, layers),
-        weights=_weights(runs, tied=tied),
+        weights=weights,
+        unpacked=None if any(run.packed for run in weights) else weights,
         quantization=FORMAT,
         parameters=count_parameters(runs, routing=routing(text), tied=tied, logical=_logical),
         checkpoint_bytes=total_bytes(checkpoint.tensors),
