@@ -70,7 +70,7 @@ def throughput(fit: Fit, *, model: Model, workload: Workload, memory: MemoryEsti
     """
     gpu = fit.group.gpu
     if memory.unknown or not _generates(model):
-        return _unknown(fit, "the weights or the cache of this model are not known")
+        return _unknown(fit, "a part of what it holds is not known")
     layout = Layout.of(fit.group.count, workload)
     batch = -(-workload.batch // layout.dp)
     found = traffic(

@@ -124,6 +124,8 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     size = widths(model, routing(model.decoder.text))
     if size is None:
         unknown.append("activations")
+    if _elsewhere(group):
+        unknown.append("overhead")
     weights, how = held(model, dtype=dtype), loading(model)
     overhead = total("overhead", (MPS_CONTEXT.term("context"),), because="Metal's own memory")
     prompt = min(PREFILL_STEP, tokens)
@@ -159,6 +161,11 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         notes=_notes(model, workload, ctx, group, held=weights),
         refusal=how.refusal if count == 1 else "mlx-lm runs a model on one machine here.",
     )
+
+
+def _elsewhere(group: GpuGroup | None) -> bool:
+    """Not on a Mac: MLX's CUDA and CPU backends allocate in ways that are not described here."""
+    return group is not None and group.gpu.vendor != "apple"
 
 
 def _rotates(model: Model) -> bool:
@@ -319,6 +326,10 @@ def _notes(
     if any(run.component in TOWERS and run.loaded for run in model.weights or ()):
         message = "Encoders of pictures and sound are left out, as mlx-lm does for most models."
         found.append(Note(code="language_only", message=message))
+    if _elsewhere(group):
+        message = "MLX is described on Apple machines; what it holds on others is unknown."
+        found.append(Note(code="not_on_a_mac", message=message))
+        return tuple(found)
     if group is not None and held.bytes * 10 > group.gpu.usable_bytes * 9:
         message = "The weights take more than nine tenths of the working set: mlx-lm warns of this."
         found.append(Note(code="near_working_set", message=message))

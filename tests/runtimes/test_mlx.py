@@ -321,3 +321,9 @@ def test_what_mlx_does_not_load(
     refusal = mlx_weights.loading(packed(method, tensors)).refusal
     assert refusal is not None
     assert why in refusal
+
+
+def test_only_macs_are_described() -> None:
+    found = run(LLAMA, ctx=1024, gpu="h100")
+    assert found.unknown == ("overhead",)
+    assert "not_on_a_mac" in {note.code for note in found.notes}
