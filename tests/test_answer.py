@@ -52,6 +52,10 @@ def test_weights_that_nobody_read_are_derived(tmp_path: Path) -> None:
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     declared = hfmem.estimate(str(tmp_path), ctx=128).memory.peak
-    recorded = hfmem.estimate(QWEN, ctx=128, source="recorded").memory.peak
-    assert (declared.part("weights").basis, declared.part("kv_cache").basis) == ("derived", "exact")
-    assert recorded.part("weights").basis == "exact"
+    bundled = hfmem.estimate(QWEN, ctx=128, source="recorded").memory.peak
+    facts = Path(hfmem.__file__).parent / "source" / "bundled" / "Qwen--Qwen3-8B.json"
+    text = facts.read_text().replace('"origin": "reconstructed"', '"origin": "hub"')
+    (tmp_path / facts.name).write_text(text)
+    recorded = hfmem.estimate(QWEN, ctx=128, source="recorded", recorded=tmp_path).memory.peak
+    for peak, weights in ((declared, "derived"), (bundled, "derived"), (recorded, "exact")):
+        assert (peak.part("weights").basis, peak.part("kv_cache").basis) == (weights, "exact")

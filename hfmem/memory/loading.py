@@ -64,7 +64,7 @@ def held(
         )
     if quantize is not None:
         return _quantized(model, quantize, dtype=dtype)
-    read = bool(model.loaded_files)
+    read = model.is_read
     packed = weights(model.weights, dtype=dtype, model_type=model.model_type, read=read)
     beside, what = _conversion(model, dtype)
     rule = rule_of(model)

@@ -56,3 +56,8 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
     checkpoint_bytes: int | None
     loaded_files: tuple[str, ...]
     notes: tuple[Note, ...]
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the tensors were read from files, and not put together from a configuration."""
+        return bool(self.loaded_files) and all(note.code != "reconstructed" for note in self.notes)

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from hfmem.checkpoint.gguf_files import projector_of
 from hfmem.errors import UsageError
 from hfmem.memory.quantize.convert import packed_already, shape_of
 from hfmem.memory.quantize.llama_cpp import typed_tensors
@@ -74,10 +76,21 @@ def stored(model: Model, quantize: str | None, dtype: str | None) -> Stored | No
     if quantize is not None:
         return _converted(model, quantize)
     if model.gguf_architecture is not None:
-        return _as_stored(model, "the file's own types", dtype=None)
+        found = _as_stored(model, "the file's own types", dtype=None)
+        return replace(found, towers=found.towers + projector_bytes(model))
     if model.quantization == "mxfp4" and model.model_type == "gpt_oss":
         return _as_stored(model, "MXFP4 experts, the rest in bf16", dtype="BF16")
     return _converted(model, "f16" if (dtype or model.dtype) == "F16" else "bf16")
+
+
+def projector_bytes(model: Model) -> int:
+    """Of the mmproj file that ``-hf`` takes from the repository of a GGUF model, and that goes to
+    the first device (llama.cpp 2026-11 common/download.cpp: get_hf_plan).
+    """
+    if model.gguf_listing is None or not model.loaded_files:
+        return 0
+    chosen = projector_of(model.gguf_listing, model.loaded_files[0])
+    return (chosen.bytes or 0) if chosen else 0
 
 
 def _as_stored(model: Model, what: str, *, dtype: str | None) -> Stored:

@@ -120,7 +120,7 @@ def _rank(
         ),
         dtype=chosen.dtype,
         model_type=model.model_type,
-        read=bool(model.loaded_files),
+        read=model.is_read,
     )
     card = class_of(group.gpu if group else None)
     overhead = total(

@@ -118,7 +118,7 @@ def _weights(model: Model, chosen: Settings, layers: range, *, first: bool, last
         ),
         dtype=chosen.dtype,
         model_type=model.model_type,
-        read=bool(model.loaded_files),
+        read=model.is_read,
     )
     beside: tuple[Term, ...] = ()
     if model.weights:
