@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from hfmem.memory.rules import Rule
 
 _VERDICT_STYLES = {"fits": "green", "tight": "yellow", "offload": "yellow", "no": "red"}
+_NARROW = 60
+"""Columns below which a row keeps what decides, and leaves out the rest."""
 _INDENT = (0, 0, 0, 2)
 
 
@@ -60,14 +62,10 @@ def render(estimate: Estimate, screen: Screen) -> RenderableType:
     if estimate.runtimes:
         blocks.append(_runtimes(estimate))
     several = len(estimate.fit) > 1
-    blocks += [
-        block for fit in estimate.fit if (block := _advice(fit, named=several)) is not None
-    ]
+    blocks += [block for fit in estimate.fit if (block := _advice(fit, named=several)) is not None]
     if estimate.precision:
         blocks.append(_ladder(estimate.precision, screen))
-    offered = quantizations_table(
-        estimate, grid(header=True), style=verdict_style
-    )
+    offered = quantizations_table(estimate, grid(header=True), style=verdict_style)
     if offered is not None:
         blocks.append(offered)
     if estimate.rules:
@@ -133,19 +131,21 @@ def _total(estimate: Estimate) -> RenderableType:
 def _breakdown(estimate: Estimate, screen: Screen) -> RenderableType:
     peak = estimate.memory.peak
     table = grid()
-    table.add_column()
+    table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(style="dim")
-    bar_width = max(8, min(40, screen.columns - 52))
+    bar_width = 0 if screen.columns < _NARROW else max(8, min(40, screen.columns - 52))
     whole = peak.memory.bytes
     for name in PARTS:
         term = peak.part(name)
         if name in estimate.memory.unknown:
             table.add_row(PART_LABELS[name], "unknown", "", "", "")
             continue
-        drawn = Text(bar(term.bytes, whole, width=bar_width), style="cyan")
+        drawn = Text(
+            "" if bar_width == 0 else bar(term.bytes, whole, width=bar_width), style="cyan"
+        )
         aside: str = term.basis
         if name == "kv_cache" and term.bytes < estimate.memory.cache_bytes:
             aside = f"{size(estimate.memory.cache_bytes)} once it runs"
@@ -235,10 +235,12 @@ def verdict_style(verdict: Verdict | None) -> str:
 def fit_table(fits: tuple[Fit, ...], screen: Screen) -> RenderableType:
     """One row a GPU group: the verdict, what is left, and how far it could go."""
     decides, usable = screen.columns >= 76, screen.columns >= 92
+    roomy = screen.columns >= _NARROW
     table = grid(header=True)
     table.add_column("gpu", overflow="fold")
     table.add_column("", no_wrap=True)
-    table.add_column("headroom", justify="right", no_wrap=True)
+    if roomy:
+        table.add_column("headroom", justify="right", no_wrap=True)
     if usable:
         table.add_column("of", justify="right", no_wrap=True, style="dim")
     if decides:
@@ -247,16 +249,19 @@ def fit_table(fits: tuple[Fit, ...], screen: Screen) -> RenderableType:
     if pooled:
         table.add_column("kv pool", justify="right", no_wrap=True)
     table.add_column("max ctx", justify="right", no_wrap=True)
-    table.add_column("max batch", justify="right", no_wrap=True)
+    if roomy:
+        table.add_column("max batch", justify="right", no_wrap=True)
     for fit in fits:
-        headroom = "" if fit.headroom_bytes is None else size(fit.headroom_bytes)
-        row: list[str | Text] = [gpu_label(fit), verdict_text(fit), headroom]
+        row: list[str | Text] = [gpu_label(fit), verdict_text(fit)]
+        if roomy:
+            row.append("" if fit.headroom_bytes is None else size(fit.headroom_bytes))
         if usable:
             row.append(size(fit.usable_bytes))
         if decides:
             row.append(PART_LABELS.get(fit.decided_by or "", ""))
         pool = [] if not pooled else [_pool(fit)]
-        table.add_row(*row, *pool, _limit(fit.max_ctx), _limit(fit.max_batch))
+        batch = [_limit(fit.max_batch)] if roomy else []
+        table.add_row(*row, *pool, _limit(fit.max_ctx), *batch)
     return Padding(table, _INDENT)
 
 
@@ -333,22 +338,20 @@ def _limit(number: int | None) -> str:
 
 
 def _ladder(rungs: tuple[Rung, ...], screen: Screen) -> RenderableType:
+    roomy, aside = screen.columns >= _NARROW, screen.columns >= 96
     table = grid(header=True)
-    table.add_column("precision", overflow="fold")
-    for heading in ("weights", "total", "bits"):
+    table.add_column("precision", no_wrap=True)
+    for heading in ("weights", "total", "bits") if roomy else ("total",):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("smallest gpu", overflow="fold")
-    if screen.columns >= 96:
+    if aside:
         table.add_column("", style="dim", overflow="fold")
     for rung in rungs:
-        row = [
-            clean(rung.scheme),
-            size(rung.weights_bytes),
-            size(rung.total_bytes),
-            f"{rung.bits_per_weight:.2f}",
-            smallest_words(rung),
-        ]
-        table.add_row(*row, *([clean(rung.note, limit=120)] if screen.columns >= 96 else []))
+        total = size(rung.total_bytes)
+        weights = size(rung.weights_bytes)
+        figures = [weights, total, f"{rung.bits_per_weight:.2f}"] if roomy else [total]
+        row = [clean(rung.scheme), *figures, smallest_words(rung)]
+        table.add_row(*row, *([clean(rung.note, limit=120)] if aside else []))
     return Padding(Group(table, Text(f"smallest of {CURRENT_WORDS}", style="dim")), _INDENT)
 
 
