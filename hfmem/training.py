@@ -228,8 +228,12 @@ def _ways(run: TrainingRun) -> Iterator[tuple[str, TrainingRun]]:
 
 def _methods(model: Model, run: TrainingRun, cards: tuple[Gpu, ...]) -> tuple[MethodRow, ...]:
     """The table of methods and cards."""
-    rows = []
+    rows: list[MethodRow] = []
+    told: list[TrainingRun] = []
     for name, changed in _ways(run):
+        if changed in told:
+            continue
+        told.append(changed)
         try:
             needs = _needs(model, changed, cards)
         except UsageError:

@@ -22,6 +22,7 @@ _LABEL = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 # Files that are loaded beside a model, never as it (the same file: gguf_filename_is_model).
+_DIGITS = re.compile(r"\d+", re.ASCII)
 _PROJECTOR = re.compile(r"mmproj", re.IGNORECASE)
 _BESIDE = re.compile(
     r"mmproj|imatrix|(?:^|[-._])(?:mtp|eagle3|dflash|dspark|draft)(?=$|[-._])", re.IGNORECASE
@@ -84,6 +85,37 @@ def _quantization(name: str, found: FileSet) -> Quantization:
     return Quantization(
         name=name, files=tuple(file.name for file in found.files), bytes=found.bytes
     )
+
+
+def projector_of(listing: GgufListing, model: str) -> Quantization | None:
+    """The projector that llama.cpp loads beside a model's file: of those in its folder, or the
+    deepest above it, the one whose bits are nearest.
+
+    llama.cpp 2026-11, common/download.cpp: find_best_sibling. Beside ``m-Q8_0.gguf`` it takes
+    ``mmproj-Q8_0.gguf`` before ``mmproj-F16.gguf``.
+    """
+    folder, bits = _folder(model), _bits(model)
+    near = [
+        one
+        for one in listing.projectors
+        if not _folder(one.files[0]) or f"{folder}/".startswith(f"{_folder(one.files[0])}/")
+    ]
+    return min(
+        near,
+        key=lambda one: (-len(_folder(one.files[0])), abs(_bits(one.files[0]) - bits)),
+        default=None,
+    )
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _bits(name: str) -> int:
+    """The first number of the quantization in a name: 4 for Q4_K_M, 16 for BF16; 0 without one."""
+    labels = _LABEL.findall(name.removesuffix(".gguf"))
+    digits = _DIGITS.search(labels[-1]) if labels else None
+    return int(digits[0]) if digits else 0
 
 
 def choose_gguf(

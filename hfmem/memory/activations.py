@@ -20,7 +20,7 @@ inside a CUDA kernel or cuBLAS, and the allocator's own rounding and fragments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, assert_never
 
 from msgspec import Struct
@@ -132,12 +132,10 @@ def decode_activations(
 def _prefill_peaks(forward: ForwardPass, step: Step, logits_rows: int) -> Iterator[Peak]:
     held = (*_inputs(forward, step), *mask_parts(forward, step))
     kept = [_kept_bytes(kind.shape.stored, step) for kind in forward.kinds]
-    extra = [_surplus_bytes(kind.shape.stored, step) for kind in forward.kinds]
     if forward.per_layer_inputs:
         yield _peak(forward, _per_layer_projection(forward, step), held=held[:1])
     for index, kind in enumerate(forward.kinds):
         cache = sum(n * size for n, size in zip(kind.filled, kept, strict=True))
-        surplus = sum(n * size for n, size in zip(kind.filled, extra, strict=True))
         rows = replace(step, queries=min(step.queries, logits_rows))
         layer_step = rows if kind.shape.logits_rows_only else step
         for instant in _layer_instants(forward, kind, layer_step):
@@ -147,14 +145,14 @@ def _prefill_peaks(forward: ForwardPass, step: Step, logits_rows: int) -> Iterat
                 instant,
                 held=(*held, *_per_layer_inputs(forward, step)),
                 cache=cache - own * kept[index],
-                surplus=surplus - own * extra[index],
+                prompt=_prompt_part(forward, _less(kind.filled, index, own), step),
             )
     yield _peak(
         forward,
         _logits(forward, step, logits_rows),
         held=held[:1],
         cache=sum(k.count * size for k, size in zip(forward.kinds, kept, strict=True)),
-        surplus=sum(k.count * size for k, size in zip(forward.kinds, extra, strict=True)),
+        prompt=_prompt_part(forward, [kind.count for kind in forward.kinds], step),
     )
 
 
@@ -162,15 +160,17 @@ def _decode_peaks(forward: ForwardPass, step: Step, *, first_step: bool) -> Iter
     held = (*_inputs(forward, step), *mask_parts(forward, step))
     kinds = forward.kinds
     cache = sum(k.count * _kept_bytes(k.shape.stored, step) for k in kinds)
-    extra = [_surplus_bytes(k.shape.stored, step) if first_step else 0 for k in kinds]
     for index, kind in enumerate(kinds):
         # Layers before the first of this kind have let go of the prompt already.
-        left = [k.count - gone for k, gone in zip(kinds, kind.before, strict=True)]
-        surplus = sum(n * size for n, size in zip(left, extra, strict=True))
+        left = [
+            k.count - gone if first_step else 0 for k, gone in zip(kinds, kind.before, strict=True)
+        ]
+        prompt = _prompt_part(forward, left, step)
         for instant in _concatenation(kind, step):
-            yield _peak(forward, instant, held=held, cache=cache, surplus=surplus)
+            yield _peak(forward, instant, held=held, cache=cache, prompt=prompt)
+        prompt = _prompt_part(forward, _less(left, index, int(first_step)), step)
         for instant in _layer_instants(forward, kind, step):
-            yield _peak(forward, instant, held=held, cache=cache, surplus=surplus - extra[index])
+            yield _peak(forward, instant, held=held, cache=cache, prompt=prompt)
     yield _peak(forward, _logits(forward, step, 1), held=held[:1], cache=cache)
 
 
@@ -180,17 +180,11 @@ def _peak(
     *,
     held: tuple[Part, ...],
     cache: int = 0,
-    surplus: int = 0,
+    prompt: Part | None = None,
 ) -> Peak:
-    prompt = Part(
-        name="prompt cache",
-        bytes=surplus,
-        because="keys and values of the prompt beyond the window, until the next token",
-        source=f"{TRANSFORMERS} cache_utils.py: DynamicSlidingWindowLayer.update",
-    )
     parts = [
         replace(each, source=each.source or forward.source)
-        for each in (*instant.parts, *held, prompt)
+        for each in (*instant.parts, *held, *((prompt,) if prompt else ()))
         if each.bytes
     ]
     return Peak(
@@ -198,6 +192,32 @@ def _peak(
         parts=tuple(sorted(parts, key=lambda each: -each.bytes)),
         cache_bytes=cache,
         source=forward.source,
+    )
+
+
+def _less(counts: Sequence[int], index: int, own: int) -> list[int]:
+    return [count - own if place == index else count for place, count in enumerate(counts)]
+
+
+def _prompt_part(forward: ForwardPass, counts: Sequence[int], step: Step) -> Part:
+    """What layers with a window hold of the prompt beyond it: ``counts`` of each kind."""
+    size, words = 0, []
+    for kind, count in zip(forward.kinds, counts, strict=True):
+        stored = kind.shape.stored
+        beyond = step.keys - _kept_tokens(stored, step)
+        elements = stored.key + stored.value
+        if count * beyond * elements:
+            size += count * step.batch * beyond * elements * step.width
+            words.append(
+                f"{count} layers × {step.batch} × {beyond:,} tokens × {elements:,} × "
+                f"{step.width} bytes"
+            )
+    return Part(
+        name="prompt cache",
+        bytes=size,
+        because=f"{' + '.join(words)}: keys and values of the prompt beyond the window, until the "
+        "next token",
+        source=f"{TRANSFORMERS} cache_utils.py: DynamicSlidingWindowLayer.update",
     )
 
 
@@ -261,11 +281,6 @@ def _kept_bytes(stored: Stored, step: Step) -> int:
         cells += stored.pooled * (step.keys // stored.ratio) * step.width
     state = stored.conv_elements * step.width + stored.state_elements * 4
     return step.batch * (cells + state)
-
-
-def _surplus_bytes(stored: Stored, step: Step) -> int:
-    beyond = step.keys - _kept_tokens(stored, step)
-    return step.batch * (stored.key + stored.value) * beyond * step.width
 
 
 def _inputs(forward: ForwardPass, step: Step) -> tuple[Part, ...]:

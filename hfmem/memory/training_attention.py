@@ -96,14 +96,15 @@ def _fused(attention: Attention, saving: Saving) -> Iterator[Saved]:
         # torch 2.13 aten/src/ATen/native/transformers/attention.cpp: convert_boolean_attn_mask
         # makes a bias in the query's type in every layer, which the kernel keeps.
         yield saving.tensor("attention bias", saving.tokens, saving.kernel, "of packed documents")
-    if saving.backward.copies_attention and not saving.frozen:
+    if saving.backward.copies_attention and (saving.keeps_inputs or not saving.frozen):
         yield saving.tensor("attention output, copied", output, saving.kernel, "", inner=True)
 
 
 def _eager(attention: Attention, saving: Saving) -> Iterator[Saved]:
     """Keys and values are repeated to all heads; probabilities in fp32 and in the model's type."""
     query, keys, values = _own(attention, repeated=True)
-    output = 0 if saving.frozen else attention.heads * attention.v_head_dim
+    kept = saving.keeps_inputs or not saving.frozen
+    output = attention.heads * attention.v_head_dim if kept else 0
     if attention.fused_qkv and attention.rotary == "none":
         query, keys = 0, 0
         values = attention.heads * attention.head_dim + attention.kv_heads * (

@@ -82,6 +82,7 @@ def saving_of(model: Model, forward: ForwardPass, run: TrainingRun, *, tokens: i
         dora=run.method == "dora" or run.lora.dora,
         fused_layers=run.fused_layers,
         packed=run.packed,
+        keeps_inputs=run.method == "qlora" and run.quantize == "int8",
         fused_recurrence=run.fused_recurrence,
         query_rank=model.decoder.text.integer_or_none("q_lora_rank") or 0,
     )

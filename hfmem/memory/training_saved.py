@@ -89,14 +89,16 @@ def _normed(saving: Saving, norms: int, products: int, what: str) -> Iterator[Sa
     """The norms before (and after) a block, and the input of its products."""
     for _ in range(norms):
         yield from norm_saved(saving, saving.hidden, what)
-    if saving.frozen or (not norms and saving.cast_bytes is None):
+    kept = not saving.frozen or saving.keeps_inputs
+    if not kept or (not norms and saving.cast_bytes is None):
         return
     copies = products if saving.cast_bytes is not None else 1
     yield saving.tensor(
         f"input of {what} products",
         copies * saving.hidden,
         saving.width,
-        "kept for the weights' gradients" + (", cast for each product" if copies > 1 else ""),
+        ("kept by LLM.int8" if saving.frozen else "kept for the weights' gradients")
+        + (", cast for each product" if copies > 1 else ""),
     )
 
 
@@ -171,7 +173,7 @@ def _mlp(mlp: Mlp, saving: Saving) -> Iterator[Saved]:
     kept = _activation(mlp.activation_copies, saving) + (2 if gated else 0)
     if saving.fused_layers:
         kept = 3 if gated else 2
-    if saving.frozen:
+    if saving.frozen and not saving.keeps_inputs:
         # The last of them is the input of the output product alone.
         kept -= 0 if saving.backward.result_only else 1
     yield saving.tensor(

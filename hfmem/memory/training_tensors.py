@@ -51,6 +51,9 @@ class Saving(Struct, frozen=True, kw_only=True):
     fused_layers: bool = False
     packed: bool = False
     """Rows hold several documents: sdpa is given a mask."""
+    keeps_inputs: bool = False
+    """Frozen products keep their input all the same, as those of LLM.int8 do (bitsandbytes 0.50
+    autograd/_functions.py: MatMul8bitLt; MatMul4Bit keeps none)."""
     fused_recurrence: bool = False
     """Recurrent layers run flash-linear-attention's or mamba-ssm's kernels."""
     query_rank: int = 0

@@ -201,6 +201,8 @@ class Config(Struct, frozen=True, kw_only=True):
             found = spec.values
         if not isinstance(found, Mapping):
             return None
+        if spec is not None and self.model_type in _FILLED:
+            found = {**spec.values, **found}
         named = found.get("model_type")
         model_type = named if isinstance(named, str) else None
         if spec is not None and (spec.fixed or model_type is None):
@@ -237,11 +239,19 @@ class Config(Struct, frozen=True, kw_only=True):
         return found
 
 
+_DIVIDED = frozenset({"deepseek_ocr2_text", "unlimited_ocr_text"})
+"""Their ``__post_init__`` sets head_dim to hidden / heads, whatever the file says."""
+_FILLED = frozenset({"cohere_asr", "glmasr", "pe_audio", "pe_video", "voxtral", "voxtral_realtime"})
+"""Their ``__post_init__`` fills a section that is there with what builds an absent one."""
+
+
 def of_class(
     values: Mapping[str, object], model_type: str | None, *, where: str = "config.json"
 ) -> Config:
     """A section as the configuration class of ``model_type`` would read it."""
     facts = (class_facts(model_type) if model_type else None) or _NO_FACTS
+    if model_type in _DIVIDED and "head_dim" in values:
+        values = {key: value for key, value in values.items() if key != "head_dim"}
     return Config(
         values=values,
         model_type=model_type,

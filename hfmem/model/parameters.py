@@ -103,7 +103,9 @@ def held_once(runs: Iterable[ComponentRun], *, tied: bool) -> tuple[ComponentRun
     embedding's shape where ``tied`` (Falcon), and the copies of T5's ``shared`` in its two halves.
     """
     kept = tuple(runs)
-    embeddings = {item.run.shape for item in kept if item.component == "embedding"}
+    # A norm in the head has the shape of the embedding's norm, and repeats nothing.
+    tables = (item.run.shape for item in kept if item.component == "embedding")
+    embeddings = {shape for shape in tables if len(shape) > 1}
     shared = any(item.run.name == "shared.weight" for item in kept)
     return tuple(
         item

@@ -12,8 +12,11 @@ from hfmem.checkpoint.tensor import TensorRun, template
 from hfmem.model.components import ComponentRun
 
 _LAYERS_CAP = 2000
-# Routers, norms and convolutions are no linear layers, whatever the settings leave out.
-_NOT_LINEAR = re.compile(r"(?:router|\.gate|norm\w*|ln_\w+|conv\w*|\.A_log)\.weight$")
+# Routers, norms and convolutions are no linear layers, whatever the settings leave out; nor are
+# Kimi K3's residual projections and those to the width of its experts.
+_NOT_LINEAR = re.compile(
+    r"(?:router|\.gate|norm\w*|ln_\w+|conv\w*|\.A_log|res_proj|routed_expert_\w+)\.weight$"
+)
 _TABLE = re.compile(r"(?:embed\w*|wte|wpe|shared|relative_attention_bias)\.weight$")
 _ENCODERS = frozenset({"vision", "audio", "projector"})
 _TEXT = frozenset({"language", "experts", "encoder", "draft"})

@@ -53,7 +53,10 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 def baseline(path: Path) -> Baseline:
-    """An earlier audit: a file of ``--format jsonl`` or ``json``, or a journal. Raises UsageError."""
+    """An earlier audit: a file of ``--format jsonl`` or ``json``, or a journal.
+
+    Raises UsageError.
+    """
     questions: list[Mapping[str, object]] = []
     try:
         facts = dict(keyed(_rows(path, questions)))

@@ -55,7 +55,7 @@ def dumps(document: Object, *, indent: int | None = None) -> str:
 
 
 def line(answer: Estimate | Failure) -> str:
-    """One answer as a line of JSONL, with its ``type`` and the question that a document has once."""
+    """One answer as a line of JSONL, with its ``type`` and with the question."""
     match answer:
         case Estimate():
             asked_of = asked(answer.workload)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hfmem.answer import Estimate
-from hfmem.checkpoint.gguf_files import Quantization
+from hfmem.checkpoint.gguf_files import Quantization, projector_of
 from hfmem.model.model import Model
 from hfmem.report.phrases import size_or_unknown, smallest_words
 from hfmem.text import clean
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hfmem.hardware.offered import Offer
 
 _NAME_LIMIT = 120
+_GGML = frozenset({"llama.cpp", "ollama"})
 
 
 def quantizations_table(
@@ -49,10 +50,13 @@ def quantizations_table(
         here = "this answer" if set(one.files) & set(model.loaded_files) else ""
         need = _need(offers.get(one.name), cards=len(cards), style=style)
         table.add_row(_label(one), *_cells(one, model), *need, here)
+    beside = projector_of(listing, model.loaded_files[0]) if model.loaded_files else None
+    counted = estimate.workload.runtime in _GGML
     for one in listing.projectors:
         blank = [""] * (2 + max(1, len(cards)))
         size = size_or_unknown(one.bytes)
-        table.add_row(_label(one), size, *blank, "loaded beside it, not counted")
+        words = "loaded beside it" if counted else "llama.cpp loads it beside"
+        table.add_row(_label(one), size, *blank, words if one == beside else "")
     return Padding(table, (0, 0, 0, 2))
 
 

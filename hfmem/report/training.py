@@ -12,7 +12,8 @@ from hfmem.answer import Failure
 from hfmem.hardware.catalogue import COMMON
 from hfmem.hardware.training_fit import TrainingFit
 from hfmem.memory.training_estimate import TRAINING_PARTS
-from hfmem.memory.training_run import TrainingRun
+from hfmem.memory.training_rollout import completion_tokens, generated_at_once
+from hfmem.memory.training_run import ONLINE, TrainingRun
 from hfmem.report import explain
 from hfmem.report.phrases import SOURCES, plural, share, size, span
 from hfmem.report.screen import Screen
@@ -186,10 +187,23 @@ def fact_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
     if run.grad_accum > 1 or run.parallel.dp > 1:
         words += f" ({run.micro_batch} × {run.grad_accum} accumulated × {run.parallel.dp} ranks)"
     yield "batch", Text(words)
+    if run.objective in ONLINE:
+        yield "rollout", Text(_rollout(run, seq_len=memory.seq_len))
     if memory.host is not None:
         yield "host", Text(f"{size(memory.host.bytes)} in the host's memory, of all nodes")
     if plan.recipe is not None:
         yield "recipe", Text(plan.recipe)
+
+
+def _rollout(run: TrainingRun, *, seq_len: int) -> str:
+    """``8 completions of 512 tokens at once, by transformers``."""
+    number = generated_at_once(run)
+    words = f"{plural(number, 'completion')} of {completion_tokens(run, tokens=seq_len):,} tokens"
+    share = run.rollout.vllm_share
+    if share is None:
+        return f"{words} at once on a rank, by transformers"
+    sleeps = ", asleep while it trains" if run.rollout.vllm_sleeps else ""
+    return f"{words}, by vLLM in {share:.0%} of each card{sleeps}"
 
 
 def _fits(fits: tuple[TrainingFit, ...]) -> RenderableType:

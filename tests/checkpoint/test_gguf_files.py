@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hfmem.checkpoint.gguf_files import choose_gguf, gguf_listing, quantizations
+from hfmem.checkpoint.gguf_files import choose_gguf, gguf_listing, projector_of, quantizations
 from hfmem.checkpoint.snapshot import RepoFile
 from hfmem.checkpoint.weight_sets import weight_sets
 from hfmem.errors import NoWeightsError
@@ -71,3 +71,23 @@ def test_the_listing() -> None:
     )
     assert [(one.name, one.bytes) for one in found.models] == [("Q8_0", 2), ("Q4_0", 4)]
     assert [one.name for one in found.projectors] == ["mmproj-F16.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("model", "projectors", "expected"),
+    # llama.cpp common/download.cpp: find_best_sibling.
+    [
+        ("m-Q8_0.gguf", ["mmproj-F16.gguf", "mmproj-Q8_0.gguf"], "mmproj-Q8_0.gguf"),
+        ("m-Q4_K_M.gguf", ["mmproj-BF16.gguf", "mmproj-F32.gguf"], "mmproj-BF16.gguf"),
+        ("m-Q4_K_M.gguf", ["mmproj-F16.gguf", "mmproj-BF16.gguf"], "mmproj-BF16.gguf"),
+        ("Q8_0/m-Q8_0.gguf", ["mmproj-Q8_0.gguf", "Q8_0/mmproj-F16.gguf"], "Q8_0/mmproj-F16.gguf"),
+        ("Q8_0/m-Q8_0.gguf", ["BF16/mmproj-BF16.gguf"], None),
+        ("m-Q8_0.gguf", [], None),
+    ],
+)
+def test_the_projector_that_is_loaded_beside(
+    model: str, projectors: list[str], expected: str | None
+) -> None:
+    listing = gguf_listing([RepoFile(name=name, bytes=1) for name in (model, *projectors)])
+    found = projector_of(listing, model)
+    assert (found.files[0] if found else None) == expected

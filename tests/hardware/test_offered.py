@@ -88,3 +88,12 @@ def test_without_a_choice_or_a_size_there_is_no_offer() -> None:
         "Q8_0",
         "F16",
     ]
+
+
+def test_a_projector_goes_to_the_device_with_the_model() -> None:
+    beside = (*LISTING, RepoFile(name="mmproj-F16.gguf", bytes=2**30))
+    alone, both = asked("Q8_0"), asked("Q8_0", listing=beside)
+    parts = {part.name: part.bytes for part in both.memory.peak.part("weights").parts}
+    assert parts["mmproj"] == 2**30
+    weights = alone.memory.peak.part("weights").bytes
+    assert both.memory.peak.part("weights").bytes == weights + 2**30

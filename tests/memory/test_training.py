@@ -10,7 +10,9 @@ from msgspec.structs import replace
 from hfmem.errors import UsageError
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TRAINING_PARTS
+from hfmem.memory.training_pass import layer_order, saving_of
 from hfmem.memory.training_run import Parallel, TrainingRun
+from hfmem.memory.training_saved import layer_saved
 from hfmem.model.lora import LoraSpec
 from hfmem.units import GIB
 from tests.memory.training_models import LLAMA_8B, QWEN2_7B, model_of
@@ -277,3 +279,18 @@ def test_adapters_over_frozen_weights(
     found = training_estimate(model, run)
     assert found.peak.part("weights").bytes == pytest.approx(weights, rel=1e-4)
     assert found.peak.tensor_bytes == pytest.approx(peak, rel=0.01)
+
+
+def test_int8_products_keep_their_input_and_4_bit_ones_do_not() -> None:
+    """bitsandbytes 0.50.2 autograd/_functions.py: MatMul8bitLt.forward keeps A, MatMul4Bit None.
+
+    A Llama layer in bf16: the input of query, keys and values, that of gate and up, and that of
+    down; the attention's output is there anyway.
+    """
+    kept = {}
+    for scheme in ("nf4", "int8"):
+        run = TrainingRun(method="qlora", quantize=scheme, precision="bf16", kbit_fp32=False)
+        saving = saving_of(LLAMA, LLAMA.forward, run, tokens=64)
+        shape = layer_order(LLAMA.forward)[0]
+        kept[scheme] = layer_saved(shape, saving).bytes()
+    assert kept["int8"] - kept["nf4"] == 64 * 2 * (4096 + 4096 + 14336)

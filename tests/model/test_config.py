@@ -225,3 +225,22 @@ def test_a_reader_returns_its_type_or_a_config_error(value: object) -> None:
         except ConfigError:
             continue
         assert isinstance(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "given", "hidden", "heads"),
+    [
+        # configuration_voxtral.py fills the decoder's section with its own 3,072, Llama has 4,096.
+        ("voxtral", {"num_hidden_layers": 4}, 3072, 32),
+        ("voxtral", {"hidden_size": 2048, "num_attention_heads": 16}, 2048, 16),
+        # configuration_qwen2_audio.py does not.
+        ("qwen2_audio", {"num_hidden_layers": 4}, 4096, 32),
+    ],
+)
+def test_sections_that_a_class_fills(
+    model_type: str, given: dict[str, object], hidden: int, heads: int
+) -> None:
+    text = read({"model_type": model_type, "text_config": given}).section("text_config")
+    assert text is not None
+    assert text.integer("hidden_size") == hidden
+    assert text.integer("num_attention_heads") == heads

@@ -244,8 +244,28 @@ GLM_AIR: dict[str, object] = {
             },
             10_732_225_408,
         ),
+        # The files hold keys and values of the layers that read another's: 2,097,408 each.
+        (
+            {
+                "model_type": "gemma3n",
+                "architectures": ["Gemma3nForConditionalGeneration"],
+                "text_config": {
+                    "intermediate_size": [8192] * 30,
+                    "num_hidden_layers": 30,
+                    "num_kv_shared_layers": 10,
+                },
+            },
+            5_439_438_272 - 10 * 2_097_408,
+        ),
+        (
+            {
+                "model_type": "gemma3n",
+                "architectures": ["Gemma3nForConditionalGeneration"],
+            },
+            7_849_978_192 - 15 * 2_097_408,
+        ),
     ],
-    ids=["GLM-4.5-Air", "GLM-4.5", "GLM-4.7-Flash", "Qwen2.5-Omni-7B"],
+    ids=["GLM-4.5-Air", "GLM-4.5", "GLM-4.7-Flash", "Qwen2.5-Omni-7B", "gemma-3n-E2B", "E4B"],
 )
 def test_parameters_with_all_that_a_repository_holds(
     config: dict[str, object], parameters: int
@@ -516,7 +536,7 @@ def test_every_family_is_compared_with_something() -> None:
     tested = {kind for row in published for kind in model_types(row["config"])}
     tested |= {row["model_type"] for row in ROWS}
     tested |= {kind for row in ROWS for kind in model_types(row["values"])}
-    tested |= {"llava", "Yi", "baichuan", "chatglm", "exaone", "minicpm", "phi3small"}
+    tested |= {"gemma3n", "llava", "Yi", "baichuan", "chatglm", "exaone", "minicpm", "phi3small"}
     for family in families():
         assert ".py" in family.source
         assert tested & set(family.model_types), f"{family.model_types} is compared with nothing"

@@ -170,3 +170,19 @@ def test_active_is_whole_and_between_the_parts(
 def test_stored_elements_are_the_shapes_product() -> None:
     assert stored_elements(EMBEDDING) == 800
     assert stored_elements(run("scalar")) == 1
+
+
+def test_a_norm_of_the_head_is_no_copy_of_the_embedding_s() -> None:
+    """RoBERTa's head has a norm of 768, as its embedding has: 124,697,433 parameters with both."""
+    shapes = {
+        "roberta.embeddings.word_embeddings.weight": (50265, 768),
+        "roberta.embeddings.LayerNorm.weight": (768,),
+        "lm_head.layer_norm.weight": (768,),
+        "lm_head.decoder.weight": (50265, 768),
+    }
+    tensors = tuple(
+        TensorRun(name=name, dtype="F32", shape=shape, bytes=0, count=1)
+        for name, shape in shapes.items()
+    )
+    found = count_parameters(split(tensors, decoder_layers=12), routing=None, tied=True)
+    assert found.total == 50265 * 768 + 768 + 768

@@ -63,7 +63,7 @@ def test_table_of_named_gpus(estimate: Estimate) -> None:
     assert {"tight", "fits"} <= set(chosen)
     assert chosen[-2:] == ["this", "answer"]
     assert any(row[0] == "Q8_0" and "unknown" in row for row in rows)
-    assert any("[red]F16" in row[0] and "counted" in row for row in rows)
+    assert any("[red]F16" in row[0] and "loads" in row for row in rows)
     assert "rtx-4090 2 × rtx-4090" in " ".join(rows[0])
 
 

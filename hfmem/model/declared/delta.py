@@ -12,12 +12,13 @@ from hfmem.model.declared.blocks import (
     heads,
     layers,
     linear,
+    norm,
     norms,
     under,
 )
 from hfmem.model.declared.family import Family
 from hfmem.model.declared.latent import latent_attention
-from hfmem.model.declared.mixers import delta_net, kimi_delta, short_convolution
+from hfmem.model.declared.mixers import delta_net, kimi_delta, olmo_delta, short_convolution
 from hfmem.model.declared.moe import stepped
 from hfmem.model.declared.recurrent import recurrent
 from hfmem.model.declared.style import (
@@ -116,6 +117,35 @@ def _lfm2_experts(config: Config) -> Parts:
     )
 
 
+def _lightning_layer(config: Config, layer: Layer) -> Parts:
+    """MiniMax-Text-01: seven layers of lightning attention to one of softmax."""
+    size = heads(config)
+    if not recurrent(layer):
+        return attention(size)
+    return under(
+        "self_attn",
+        linear("qkv_proj", 3 * size.query_size, size.hidden),
+        linear("out_proj", size.hidden, size.query_size),
+        linear("output_gate", size.query_size, size.hidden),
+        norm("norm", size.query_size),
+    )
+
+
+def _olmo_layer(config: Config, layer: Layer) -> Parts:
+    """OLMo Hybrid: norms before the halves of a delta layer, behind those of an attention layer."""
+    size, bias = heads(config), config.flag("attention_bias")
+    if recurrent(layer):
+        names = ("input_layernorm", "post_attention_layernorm")
+        return (*under("linear_attn", olmo_delta(config)), *norms(*names, size=size.hidden))
+    names = ("post_attention_layernorm", "post_feedforward_layernorm")
+    return (
+        *attention(size, bias=bias, output_bias=bias),
+        *norm("self_attn.q_norm", size.query_size),
+        *norm("self_attn.k_norm", size.kv_size),
+        *norms(*names, size=size.hidden),
+    )
+
+
 def _kimi_layer(config: Config, layer: Layer) -> Parts:
     if recurrent(layer):
         return under("self_attn", kimi_delta(config))
@@ -195,6 +225,23 @@ ROWS: tuple[Family, ...] = (
             last_norm="model.embedding_norm",
         ),
         source="lfm2_moe/modeling_lfm2_moe.py, names as published",
+    ),
+    Family(
+        model_types=("minimax",),
+        classes=("MiniMaxForCausalLM",),
+        parts=Style(
+            by_cache=_lightning_layer,
+            routed=routed(
+                name="block_sparse_moe", size="intermediate_size", names=("w1", "w3", "w2")
+            ),
+        ),
+        source="minimax/modeling_minimax.py, names as published",
+    ),
+    Family(
+        model_types=("olmo_hybrid",),
+        classes=("OlmoHybridForCausalLM",),
+        parts=Style(norms=(), by_cache=_olmo_layer),
+        source="olmo_hybrid/modeling_olmo_hybrid.py",
     ),
     Family(
         model_types=("kimi_linear",),

@@ -33,7 +33,8 @@ _HOMES: Mapping[str, str] = {
     "latent": "deepseek_v2 deepseek_v3 kimi_k2 deepseek_v32 glm_moe_dsa glm4_moe_lite"
     " mistral4 minicpm3 youtu",
     "recurrent": "mamba falcon_mamba mamba2 bamba granitemoehybrid falcon_h1 jamba rwkv",
-    "delta": "qwen3_next qwen3_5_text qwen3_5_moe_text lfm2 lfm2_moe kimi_linear",
+    "delta": "qwen3_next qwen3_5_text qwen3_5_moe_text lfm2 lfm2_moe minimax"
+    " olmo_hybrid kimi_linear",
     "nemotron": "nemotron_h",
     "gemma": "gemma3n_text gemma4_text",
     "mixed": "mllama_text_model mimo_v2_flash minimax_m3_vl_text deepseek_v4",
@@ -47,9 +48,10 @@ _HOMES: Mapping[str, str] = {
     "llava": "gemma3 llava llava_next llava_next_video llava_onevision video_llava"
     " vipllava llava_qwen qwen2 paligemma mistral3 internvl aya_vision"
     " cohere2_vision lfm2_vl",
+    "kimi_k3": "kimi_k3",
     "wrappers": "idefics2 idefics3 smolvlm mllama llama4 kimi_k25 minimax_m3_vl"
-    " minicpmv4_6 gemma4 qwen2_vl qwen2_5_vl qwen3_vl qwen3_vl_moe qwen3_5"
-    " qwen3_5_moe glm4v_moe glm4v",
+    " minicpmv4_6 gemma3n gemma4 qwen2_vl qwen2_5_vl qwen3_vl qwen3_vl_moe"
+    " qwen3_5 qwen3_5_moe glm4v_moe glm4v",
     "listening": "qwen2_audio voxtral qwen2_5_omni_thinker qwen3_omni_moe_thinker",
     "omni": "qwen2_5_omni",
 }

@@ -37,13 +37,6 @@ def _voxtral_beside(config: Config) -> Parts:
     )
 
 
-def voxtral(config: Config) -> Parts:
-    """Voxtral: its class fills the decoder's section with what it builds an absent one from."""
-    filled = {**config.sections["text_config"].values, **section(config, "text_config").values}
-    wrapper = Wrapper(beside=_voxtral_beside, inside=False)
-    return wrapper(config.with_values({"text_config": filled}))
-
-
 def _thinker_beside(hear: Rule, see: Rule) -> Rule:
     return lambda config: (
         *under("audio_tower", hear(section(config, "audio_config"))),
@@ -65,7 +58,7 @@ ROWS: tuple[Family, ...] = (
     Family(
         model_types=("voxtral",),
         classes=("VoxtralForConditionalGeneration",),
-        parts=voxtral,
+        parts=Wrapper(beside=_voxtral_beside, inside=False),
         source="voxtral/modeling_voxtral.py, names as published",
     ),
     Family(

@@ -91,6 +91,27 @@ def delta_net(config: Config, *, joined: bool) -> Parts:
     )
 
 
+def olmo_delta(config: Config) -> Parts:
+    """The gated delta net of OLMo Hybrid, every projection a matrix of its own."""
+    size, heads = hidden(config), config.integer("num_attention_heads", low=1)
+    # configuration_olmo_hybrid.py derives what the file leaves out.
+    keys = config.integer_or_none("linear_num_key_heads", low=1) or heads
+    count = config.integer_or_none("linear_num_value_heads", low=1) or heads
+    narrow = config.integer_or_none("linear_key_head_dim", low=1) or int(0.75 * size / keys)
+    each = config.integer_or_none("linear_value_head_dim", low=1) or 2 * narrow
+    key, value = keys * narrow, count * each
+    kernel = config.integer("linear_conv_kernel_dim", low=1)
+    return (
+        *(Part(name, (count,)) for name in ("A_log", "dt_bias")),
+        *(part for name in ("q_proj", "k_proj") for part in linear(name, key, size)),
+        *(part for name in ("v_proj", "g_proj") for part in linear(name, value, size)),
+        *(part for name in ("a_proj", "b_proj") for part in linear(name, count, size)),
+        *linear("o_proj", size, value),
+        *convolution(2 * key + value, kernel, bias=False),
+        *norm("o_norm", each),
+    )
+
+
 def kimi_delta(config: Config) -> Parts:
     """Kimi Delta Attention: a convolution each for queries, keys and values, as published."""
     nested = config.section("linear_attn_config") or config

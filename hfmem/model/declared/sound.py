@@ -106,6 +106,57 @@ def qwen3_omni(config: Config) -> Parts:
     )
 
 
+def gemma3n(config: Config) -> Parts:
+    """Gemma 3n's conformer, the older sister of Gemma 4's: 681,348,640 parameters."""
+    size, bins = config.integer("hidden_size", low=1), config.integer("input_feat_size", low=1)
+    channels = config.integer_list("sscp_conv_channel_size", low=1) or ()
+    if len(channels) != 2 or bins % 4:
+        raise NotDeclaredError
+    head_dim = size // config.integer("conf_num_attention_heads", low=1)
+    kernel, wide = config.integer("conf_conv_kernel_size", low=1), 4 * size
+    halves = tuple(
+        part
+        for name in ("ffw_layer_start", "ffw_layer_end")
+        for part in under(
+            name,
+            norms("pre_layer_norm", "post_layer_norm", size=size),
+            linear("ffw_layer_1", wide, size),
+            linear("ffw_layer_2", size, wide),
+        )
+    )
+    names = ("relative_position_embedding.pos_proj", "q_proj", "k_proj", "v_proj")
+    return (
+        *under(
+            "subsample_conv_projection",
+            weight("conv_0.conv", channels[0], 1, 3, 3),
+            norm("conv_0.norm", channels[0]),
+            weight("conv_1.conv", channels[1], channels[0], 3, 3),
+            norm("conv_1.norm", channels[1]),
+            linear("input_proj_linear", size, channels[1] * (bins // 4)),
+        ),
+        *layers(
+            "conformer",
+            range(config.integer("conf_num_hidden_layers", high=MAX_LAYERS)),
+            halves,
+            under(
+                "attention",
+                norms("pre_attn_norm", "post_norm", size=size),
+                (Part("attn.per_dim_scale", (head_dim,)),),
+                *(linear(f"attn.{name}", size, size) for name in names),
+                linear("post", size, size),
+            ),
+            under(
+                "lconv1d",
+                norms("pre_layer_norm", "conv_norm", size=size),
+                linear("linear_start", 2 * size, size),
+                weight("depthwise_conv1d", size, 1, kernel),
+                linear("linear_end", size, size),
+            ),
+            norm("norm", size),
+        ),
+    )
+
+
 def gemma4(config: Config) -> Parts:
     """Gemma 4's conformer: half an MLP, attention, a light convolution, half an MLP."""
     hidden = config.integer("hidden_size", low=1)

@@ -16,6 +16,7 @@ from hfmem.model.declared.blocks import (
     norm,
     norms,
     under,
+    weight,
 )
 from hfmem.model.declared.families import text_parts
 from hfmem.model.declared.family import Family
@@ -150,6 +151,34 @@ def _gemma4_beside(config: Config) -> Parts:
     return parts
 
 
+_MOBILENET_V5 = 294_126_912
+"""Parameters of timm's mobilenetv5_300m_enc, whose layers no configuration tells. Of the published
+5,439,438,272 of gemma-3n-E2B-it and 7,849,978,192 of E4B it is what decoder, ears and embedders
+leave, the same in both."""
+
+
+def _gemma3n_beside(config: Config) -> Parts:
+    """Gemma 3n: eyes of a size of their own, a conformer, and an embedder for each."""
+    seen, heard = section(config, "vision_config"), section(config, "audio_config")
+    if seen.text("architecture") != "mobilenetv5_300m_enc":
+        raise NotDeclaredError
+    return (
+        Part("model.vision_tower.timm_model", (_MOBILENET_V5,)),
+        *under("model.embed_vision", _soft_embedder(seen, width(config))),
+        *under("model.audio_tower", sound.gemma3n(heard)),
+        *under("model.embed_audio", _soft_embedder(heard, width(config))),
+    )
+
+
+def _soft_embedder(config: Config, output: int) -> Parts:
+    size = config.integer("hidden_size", low=1)
+    return (
+        *weight("embedding", config.integer("vocab_size", low=1), size),
+        *norms("hard_embedding_norm", "soft_embedding_norm", size=size),
+        *linear("embedding_projection", output, size),
+    )
+
+
 def _visual(build: Rule) -> Rule:
     """A tower below ``model.visual``, merger and all."""
     return lambda config: under("model.visual", build(section(config, "vision_config")))
@@ -219,6 +248,12 @@ ROWS: tuple[Family, ...] = (
         classes=("MiniCPMV4_6ForConditionalGeneration",),
         parts=Wrapper(beside=_minicpmv_beside),
         source="minicpmv4_6/modeling_minicpmv4_6.py",
+    ),
+    Family(
+        model_types=("gemma3n",),
+        classes=("Gemma3nForConditionalGeneration",),
+        parts=Wrapper(beside=_gemma3n_beside),
+        source="gemma3n/modeling_gemma3n.py",
     ),
     Family(
         model_types=("gemma4",),
