@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
-_CONFIG_KEYS = ("quantization_config", "quantization", "compression_config")
+QUANTIZED_KEYS = ("quantization_config", "quantization", "compression_config")
+"""Where a configuration or a section of it says how the weights are packed."""
 _SECTIONS = ("text_config", "llm_config", "language_config", "thinker_config")
 _DOCUMENTS = (
     "hf_quant_config.json",
@@ -82,7 +83,7 @@ def _declarations(
 ) -> Iterator[Mapping[str, object]]:
     for section in (config, *(config.get(name) for name in _SECTIONS)):
         if isinstance(section, Mapping):
-            for key in _CONFIG_KEYS:
+            for key in QUANTIZED_KEYS:
                 if isinstance(found := section.get(key), Mapping) and found:
                     yield found
     for name in _DOCUMENTS:

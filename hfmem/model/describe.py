@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from hfmem.checkpoint.kv_scheme import kv_scheme
 from hfmem.checkpoint.packed import Packing, packing
-from hfmem.checkpoint.quantization import declared_settings
+from hfmem.checkpoint.quantization import QUANTIZED_KEYS, declared_settings
 from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Checkpoint, Note, Snapshot
 from hfmem.checkpoint.tensor import TensorRun, total_bytes
 from hfmem.dtypes import FLOATS, from_name
@@ -119,10 +119,11 @@ def _declared(
 ) -> Checkpoint | None:
     """What the configuration declares, for a snapshot without files.
 
-    Settings of a quantization in a document beside it are as good as in config.json: what is stored
-    is then not what the class declares.
+    Settings of a quantization in a section or in a document beside it are as good as at the top:
+    what is stored is then not what the class declares.
     """
-    beside = not declared_settings(config.values, {}) and declared_settings({}, documents)
+    own = {key: config.values[key] for key in QUANTIZED_KEYS if key in config.values}
+    beside = not declared_settings(own, {}) and declared_settings(config.values, documents)
     tensors = None if beside else _or_none(declared_tensors, config)
     packed = ""
     if tensors is None and declared_settings(config.values, documents):

@@ -67,7 +67,7 @@ def quantized_tensors(
             stored = pack(run.shape[0], run.shape[1]) if packed else None
             if stored is None:
                 kept = found.in_fp32 is not None and found.in_fp32.search(run.name)
-                runs.append(_as(run, "F32" if kept else dtype))
+                runs.append(_as(run, "F32") if kept else run)
                 continue
             base = run.name.removesuffix(".weight")
             runs.extend(

@@ -32,6 +32,8 @@ class Row(Struct, frozen=True, kw_only=True):
     math: bool
     """Attention on the CPU's math kernel; on CUDA the same shapes are fused, MQA Falcon's not."""
     peak: Peak
+    fused_bytes: int
+    """Activations with the kernels of fla or mamba-ssm, which the reference run went without."""
     activation_error: float
     total_error: float
     decode_error: float
@@ -78,6 +80,7 @@ def corpus_rows(shared: Path) -> tuple[Row, ...]:
 def _row(truth: dict[str, int], forward: ForwardPass) -> Row:
     tokens, weights = truth["seq"], truth["weights"]
     peak = prefill_activations(forward, tokens=tokens, device="cpu")
+    fused = prefill_activations(forward, tokens=tokens, device="cpu", fused_recurrence=True)
     decode = decode_activations(forward, context=tokens + 1, device="cpu")
     # What stays after the prompt: the cache of the last instant, the logits.
     stays = _steady_cache(forward, tokens)
@@ -89,6 +92,7 @@ def _row(truth: dict[str, int], forward: ForwardPass) -> Row:
         unfused=unfused_path(forward),
         math=math_kernel(forward),
         peak=peak,
+        fused_bytes=fused.activation_bytes,
         activation_error=(peak.total_bytes - stays) / measured - 1,
         total_error=(peak.total_bytes + weights) / truth["prefill_peak"] - 1,
         decode_error=(decode.total_bytes + weights) / truth["decode_peak"] - 1,
@@ -108,6 +112,7 @@ def _report(title: str, rows: list[Row]) -> None:
             f"  {row.model[:46]:46} {row.tokens:6} {row.peak.instant:18} "
             f"activations {row.activation_error:+8.3%}  total {row.total_error:+8.4%}  "
             f"decode {row.decode_error:+8.4%}"
+            + (f"  fused kernels {row.fused_bytes:,}" if row.unfused else "")
         )
     errors = sorted(abs(row.activation_error) for row in rows)
     print(

@@ -212,6 +212,14 @@ def test_what_is_not_understood_stays_unknown(settings: Mapping[str, object]) ->
     assert described({**LLAMA_8B, "quantization_config": settings}, {}).weights is None
 
 
+def test_settings_in_a_section_are_settings_of_the_model() -> None:
+    """Kimi K2.5's and K3's stand in text_config."""
+    settings = CASES["w4a16"][0]
+    nested = {**LLAMA_8B, "text_config": {**LLAMA_8B, "quantization_config": settings}}
+    model = described(nested, {})
+    assert model.checkpoint_bytes == CASES["w4a16"][1] + 2 * REST
+
+
 def test_settings_of_the_cache_alone_pack_nothing() -> None:
     document = {"quantization": {"quant_algo": None, "kv_cache_quant_algo": "FP8"}}
     model = described(LLAMA_8B, {"hf_quant_config.json": document})
@@ -246,6 +254,14 @@ PUBLISHED = {
         "F8_E8M0": 49_150_268_416,
     },
 }
+# The same without scales, which the Hub leaves out; packed bytes as they are.
+WITHOUT_SCALES = {
+    "moonshotai--Kimi-K3": {
+        "BF16": 57_179_884_544,
+        "F32": 11_122_432,
+        "U8": 1_361_370_415_104,
+    },
+}
 # Elements that the Hub shows of the files: with FP8's scales, without NVFP4's.
 TOTALS = {
     "Qwen--Qwen3-32B-FP8": (32_764_027_904, True),
@@ -273,6 +289,18 @@ def test_published_counts_by_type(shared: Path, name: str) -> None:
     for run in found:
         counts[run.dtype] += run.elements * run.count
     assert dict(counts) == PUBLISHED[name]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", WITHOUT_SCALES)
+def test_published_counts_by_type_without_scales(shared: Path, name: str) -> None:
+    found, config = published(shared, name)
+    told = packing(found, config=config, documents={})
+    counts: Counter[str] = Counter()
+    for run in found:
+        if told.stored(run).role != "scale":
+            counts[run.dtype] += run.elements * run.count
+    assert dict(counts) == WITHOUT_SCALES[name]
 
 
 @pytest.mark.shared

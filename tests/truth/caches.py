@@ -23,6 +23,7 @@ PICTURE_TOKENS = 4 * 1601
 GROWN = {("meta-llama/Llama-3.2-11B-Vision-Instruct", 32768)}
 """The run was extrapolated by growing every layer, the picture's too, which the model never
 does."""
+_ENCODER = "the configuration names the encoder alone, the reference ran both halves"
 # Keys that the runs of the class defaults set beside them.
 SETTINGS: dict[str, dict[str, object]] = {
     "bamba": {"attn_layer_indices": [9, 18, 27]},
@@ -95,8 +96,14 @@ def corpus(shared: Path) -> Iterator[Row]:
                 encoder_ctx=PICTURE_TOKENS if truth["model_type"] == "mllama" else ctx,
             )
             name = f"{truth['model']} @{ctx}"
+            alone = str((values or {}).get("architectures", "")).find("EncoderModel") >= 0
             yield Row(
-                table="cache, published", name=name, expected=expected, found=found, tolerance=0
+                table="cache, published",
+                name=name,
+                expected=expected,
+                found=found,
+                reason=_ENCODER if alone else "",
+                tolerance=0,
             )
 
 

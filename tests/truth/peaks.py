@@ -13,12 +13,17 @@ _MATH = "a CPU takes PyTorch's math kernel here and is counted a byte short a sc
 
 
 def peaks(shared: Path) -> Iterator[Row]:
-    """Activations of a prompt, beside weights and cache; the CPU's math kernel stands apart."""
+    """Activations of a prompt, beside weights and cache.
+
+    Rows whose recurrent layers or indexer ran without fused kernels are a table of their own; rows
+    that the CPU's math kernel decides are explained.
+    """
     for row in corpus_rows(shared):
         expected = round(row.peak.activation_bytes / (1 + row.activation_error))
         yield Row(
-            table="activations, traced",
-            name=f"{row.model} @{row.tokens}",
+            table="activations, no kernels" if row.unfused else "activations, traced",
+            name=f"{row.model} @{row.tokens}"
+            + (f", with fused kernels {row.fused_bytes:,}" if row.unfused else ""),
             expected=expected,
             found=row.peak.activation_bytes,
             reason=_MATH if row.math else "",
