@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.checkpoint.kv_scheme import kv_scheme
@@ -50,7 +51,7 @@ def describe(snapshot: Snapshot) -> Model:
         decoder = _no_decoder(_NO_CONFIG if pipeline is None else _PIPELINE)
     else:
         decoder = _decoder(config, checkpoint)
-    weights = None
+    weights: tuple[WeightRun, ...] | None = None
     parameters = None
     method = None
     if checkpoint is not None:
@@ -62,10 +63,14 @@ def describe(snapshot: Snapshot) -> Model:
         weights = _weights(runs, packed, tied=tied)
         decoder, contradictions = confirmed(decoder, weights)
         notes.extend(contradictions)
-        notes.extend(_compared(config, weights))
         parameters = count_parameters(
             runs, routing=routing(config), tied=tied, logical=packed.logical
         )
+        contradiction = _contradiction(config, weights)
+        if contradiction is not None:
+            notes.append(contradiction.note)
+            if contradiction.is_another_model:
+                weights = None
     elif snapshot.config is not None:
         parameters = _parameters_alone(config, decoder)
     dtype = _dtype(config, checkpoint, notes)
@@ -93,8 +98,14 @@ def describe(snapshot: Snapshot) -> Model:
     )
 
 
-def _compared(config: Config, weights: tuple[WeightRun, ...]) -> tuple[Note, ...]:
-    """A note where the files hold far more or less than the configuration declares.
+class _Contradiction(Struct, frozen=True, kw_only=True):
+    note: Note
+    is_another_model: bool
+    """By more than a factor of two: what the files hold cannot be the weights of this cache."""
+
+
+def _contradiction(config: Config, weights: tuple[WeightRun, ...]) -> _Contradiction | None:
+    """Where the files hold far more or less than the configuration declares.
 
     Heads, vocabularies and towers differ a little between files and classes; a tenth is no longer
     the model that config.json describes.
@@ -102,16 +113,20 @@ def _compared(config: Config, weights: tuple[WeightRun, ...]) -> tuple[Note, ...
     expected = _or_none(logical_tensors, config)
     stored = [run.logical for run in weights if run.loaded]
     if expected is None or None in stored:
-        return ()
+        return None
     declared = sum(run.elements * run.count for run in expected)
     held = sum((run.logical or 0) * run.run.count for run in weights if run.loaded)
     if 10 * abs(held - declared) <= declared:
-        return ()
+        return None
+    is_another = held * 2 < declared or held > declared * 2
     message = (
         f"The files hold {held:,} parameters, config.json declares {declared:,}: "
-        "one of them belongs to another model."
+        "one of them belongs to another model"
     )
-    return (Note(code="files_contradict_config", message=message),)
+    message += ", and the weights are unknown." if is_another else "."
+    return _Contradiction(
+        note=Note(code="files_contradict_config", message=message), is_another_model=is_another
+    )
 
 
 def _declared(

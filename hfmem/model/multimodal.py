@@ -12,6 +12,7 @@ from typing import Final
 
 from hfmem.errors import UsageError
 from hfmem.model.config import Config, class_name
+from hfmem.model.forward import picture_positions
 from hfmem.model.media import Documents, Found, Media, MediaInput, Reader
 from hfmem.model.media_families import FAMILIES, LLAVA_NEXT_CLASSES, LLAVA_NEXT_CODE, Family
 from hfmem.model.vision_towers import encoder_pass
@@ -28,11 +29,15 @@ _ASKED = (
 )
 
 
+_OWN_CODE: Final = {"DeepseekOCR2ForCausalLM": "deepseek_ocr2"}
+"""Classes of repositories with code of their own that counts as a class of transformers does."""
+
+
 def family_of(config: Config) -> Family | None:
     """The entry of a configuration; None where none is known."""
     if class_name(config) in LLAVA_NEXT_CLASSES and config.has("mm_vision_tower"):
         return LLAVA_NEXT_CODE
-    kind = config.model_type or ""
+    kind = _OWN_CODE.get(class_name(config) or "", config.model_type or "")
     if kind == "llava" and _vision_type(config) == "pixtral":
         kind = "pixtral"
     return _BY_TYPE.get(kind)
@@ -52,6 +57,11 @@ def media(config: Config, documents: Documents, asked: MediaInput) -> Media | No
     if not asked:
         return None
     family = family_of(config)
+    if family is None and picture_positions(config) is not None:
+        raise UsageError(
+            f"{config.type_shown()} reads one picture a sequence, and nothing beside it.",
+            hint="Give the number of pictures with --batch.",
+        )
     if family is None and not _has_tower(config):
         flags = ", ".join(flag for name, flag, _ in _ASKED if getattr(asked, name))
         raise UsageError(
@@ -124,7 +134,11 @@ _TOWERS: Final = (
 
 def _has_tower(config: Config) -> bool:
     scopes = (config, config.section("thinker_config"))
-    return any(scope.has(key) for scope in scopes if scope is not None for key in _TOWERS)
+    # A class may bring an encoder by its defaults alone.
+    built_in = any(config.section(key) is not None for key in ("vision_config", "audio_config"))
+    return built_in or any(
+        scope.has(key) for scope in scopes if scope is not None for key in _TOWERS
+    )
 
 
 def _inputs(asked: MediaInput) -> str:

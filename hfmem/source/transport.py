@@ -12,7 +12,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from threading import Event
 from typing import Final
@@ -22,14 +21,14 @@ from huggingface_hub.utils import (
     get_session,
     hf_raise_for_status,
     httpx,
-    parse_ratelimit_headers,
 )
 from msgspec import Struct, field
 
 from hfmem.errors import HubUnavailableError, OfflineError
+from hfmem.source import quotas
 from hfmem.source.patience import Deadline, Patience
 from hfmem.source.retry import FaultError
-from hfmem.source.wire import UNDER_WAY, Quota, Wire
+from hfmem.source.wire import UNDER_WAY, Wire
 from hfmem.text import clean
 
 _HOPS: Final = 5
@@ -40,8 +39,6 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re
 _UNBOUND: Final = frozenset(
     {b"content-encoding", b"content-length", b"transfer-encoding", b"x-hf-warning"}
 )
-_WINDOW_SLACK: Final = 4.0
-_KEPT: Final = "/resolve-cache/"
 _LINKED: Final = ("x-linked-size", "x-linked-etag")
 _GZIP: Final = 16 + zlib.MAX_WBITS
 
@@ -105,8 +102,8 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
             response = client.send(request, stream=True, follow_redirects=False)
             try:
                 wire.touch()
-                _note_quota(wire, response)
                 if _same_origin(response.request.url, _url(wire.endpoint)):
+                    quotas.note(wire, response)
                     commit = response.headers.get("x-repo-commit", commit)
                     paths.append(response.request.url.path)
                     linked |= _linked(response.headers)
@@ -318,39 +315,15 @@ def _inflated(inflate: zlib._Decompress | None, chunk: bytes, *, limit: int) -> 
         raise FaultError("a compressed answer that cannot be read") from None
 
 
-def _note_quota(wire: Wire, response: httpx.Response) -> None:
-    try:
-        seen = parse_ratelimit_headers(response.headers)
-    except ValueError:
-        # A number of more digits than Python converts.
-        return
-    if seen is None or not _same_origin(response.request.url, _url(wire.endpoint)):
-        return
-    now = wire.clock.now()
-    last = wire.quotas.get(seen.resource_type)
-    # Seconds are whole, and an answer takes some: the same window's ends lie close together.
-    same = last is not None and abs(last.ends - now - seen.reset_in_seconds) < _WINDOW_SLACK
-    wire.quotas[seen.resource_type] = Quota(
-        bucket=seen.resource_type,
-        remaining=seen.remaining,
-        resets_in=seen.reset_in_seconds,
-        limit=seen.limit,
-        seen=now,
-        spent=1 + (last.spent if same and last is not None else 0),
-        pays_for_files=_KEPT in response.request.url.path
-        or (last is not None and last.pays_for_files),
-    )
-
-
 def _refused(wire: Wire, response: httpx.Response, *, deadline: Deadline) -> FaultError:
     """What an error status means: who refuses, whether for good, and how long to wait."""
     status = response.status_code
     came = f"the status {status}"
     if status == 429:
-        wait = _announced_wait(response.headers)
+        wait = quotas.announced_wait(response.headers)
         return FaultError(came, wait=wait, limited=True)
     if status in (408, 500, 502, 503, 504):
-        return FaultError(came, wait=_announced_wait(response.headers))
+        return FaultError(came, wait=quotas.announced_wait(response.headers))
     if not _same_origin(response.request.url, _url(wire.endpoint)):
         # A signed address may have run out; the next try signs a new one.
         return FaultError(came)
@@ -382,25 +355,3 @@ def _refusal(wire: Wire, response: httpx.Response, *, deadline: Deadline) -> HfH
         # huggingface_hub 2.4.0 expects a JSON object in the body of an error.
         return HfHubHTTPError(f"status {response.status_code}", response=bounded)
     return None
-
-
-def _announced_wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds after which the Hub wants to be asked again.
-
-    ``RateLimit: "api";r=0;t=55`` before ``Retry-After``, as huggingface_hub reads them.
-    """
-    try:
-        quota = parse_ratelimit_headers(headers)
-    except ValueError:
-        return None
-    if quota is not None and quota.remaining == 0:
-        return float(quota.reset_in_seconds)
-    after = headers.get("retry-after", "").strip()
-    if after.isascii() and after.isdigit():
-        return float(after[:9])
-    try:
-        until = parsedate_to_datetime(after)
-        now = parsedate_to_datetime(headers.get("date", ""))
-        return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError):
-        return None

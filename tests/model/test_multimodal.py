@@ -208,6 +208,8 @@ def test_llama_32_vision_sees_pictures_by_cross_attention() -> None:
         ({"model_type": "dots3_note", "vision_config": {}}, MediaInput(images=1), UsageError,
          "not known"),
         ({"model_type": "kimi_k25"}, MediaInput(images=1), UsageError, "--image-size"),
+        ({"model_type": "vit", "image_size": 224, "patch_size": 16}, MediaInput(images=2),
+         UsageError, "--batch"),
         (HUB_QWEN2, MediaInput(images=1), UsageError, "size"),
         (HUB_QWEN2, MediaInput(audio_seconds=3), UsageError, "--audio-seconds"),
         ({"model_type": "gemma3"}, MediaInput(frames=3), UsageError, "film"),

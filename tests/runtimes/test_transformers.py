@@ -54,9 +54,8 @@ def test_weights_and_cache(name: str, ctx: int, weights: int, cache: int) -> Non
     found = memory(name, ctx=ctx)
     decode = found.phases[-1]
     assert (decode.part("weights").bytes, decode.part("kv_cache").bytes) == (weights, cache)
-    # Whether MXFP4 stays packed depends on what is installed.
-    depends = name == "openai/gpt-oss-20b"
-    assert decode.part("weights").basis == ("derived" if depends else "exact")
+    # The bundled tensors are put together from the published configuration.
+    assert decode.part("weights").basis == "derived"
     assert decode.part("kv_cache").basis == "exact"
 
 

@@ -19,11 +19,12 @@ def peaks(shared: Path) -> Iterator[Row]:
     that the CPU's math kernel decides are explained.
     """
     for row in corpus_rows(shared):
+        scanned = row.unfused and row.fused_bytes != row.peak.activation_bytes
         expected = round(row.peak.activation_bytes / (1 + row.activation_error))
         yield Row(
             table="activations, no kernels" if row.unfused else "activations, traced",
             name=f"{row.model} @{row.tokens}"
-            + (f", with fused kernels {row.fused_bytes:,}" if row.unfused else ""),
+            + (f", with fused kernels {row.fused_bytes:,}" if scanned else ""),
             expected=expected,
             found=row.peak.activation_bytes,
             reason=_MATH if row.math else "",
