@@ -247,10 +247,10 @@ def test_fp8_of_deepseek_becomes_bf16() -> None:
 
 
 def packed(name: str, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> Model:
-    """A model of one linear layer, packed."""
+    """A model of one linear layer, packed; of a type whose other tensors nobody declares."""
     quantization: dict[str, object] = {"quant_method": name, "bits": 4, "group_size": 128}
     config = {
-        "model_type": "llama",
+        "model_type": "one_layer",
         "hidden_size": 256,
         "intermediate_size": 512,
         "num_hidden_layers": 1,
@@ -270,7 +270,7 @@ def packed(name: str, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> Model:
         for key, (dtype, shape) in tensors.items()
     )
     checkpoint = Checkpoint(files=("model.safetensors",), tensors=runs, metadata={})
-    return describe(
+    found = describe(
         Snapshot(
             model="one/layer",
             revision=None,
@@ -281,6 +281,7 @@ def packed(name: str, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> Model:
             checkpoint=checkpoint,
         )
     )
+    return replace(found, model_type="llama")
 
 
 AWQ = {"qweight": ("I32", (256, 64)), "scales": ("F16", (2, 512)), "qzeros": ("I32", (2, 64))}
