@@ -93,9 +93,7 @@ def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
     if not model.cache_known:
         unknown.append("kv_cache")
     beside = encoder_output(model, groups, ctx=tokens, workload=workload, dtype=dtype)
-    prefill = prefill_term(
-        model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside
-    )
+    prefill = prefill_term(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
     decode = decode_term(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
     if prefill is None or decode is None:
         unknown.append("activations")

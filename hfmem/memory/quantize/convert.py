@@ -72,15 +72,11 @@ def convert(model: Model, scheme: Scheme, *, dtype: str, imatrix: bool = False) 
     for weight, matrix in found:
         part = weight.module or weight.component
         if _takes(scheme, matrix, model):
-            sizes[part] += matrix.copies * scheme.bytes(
-                matrix.out_features, matrix.in_features
-            )
+            sizes[part] += matrix.copies * scheme.bytes(matrix.out_features, matrix.in_features)
             done[matrix.kind] += matrix.total_elements
             largest = max(largest, matrix.elements * width(dtype))
         else:
-            sizes[part] += loaded_bytes(
-                weight, dtype=dtype, model_type=model.model_type
-            )
+            sizes[part] += loaded_bytes(weight, dtype=dtype, model_type=model.model_type)
             left[matrix.kind] += matrix.total_elements
     parts = tuple(
         Term(
