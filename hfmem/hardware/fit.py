@@ -176,23 +176,27 @@ def _verdict(estimate: MemoryEstimate, usable: int) -> Verdict:
 def _largest(need: Callable[[int], int], *, usable: int, start: int, limit: int) -> int:
     """The largest n from 0 to ``limit`` whose need is usable, for a need that never falls.
 
-    Need is close to a line, so the next point is where the line between the two known ones meets
-    ``usable``; every third step halves the interval instead, which bounds the steps for any curve.
+    Need is close to a line, or to two, so the next point is where the line through the last two
+    meets ``usable``; every fourth step halves the interval instead, which bounds the steps for any
+    curve.
     """
     if need(1) > usable:
         return 0
     if need(limit) <= usable:
         return limit
     low, high = 1, limit
+    last, at = (limit, need(limit)), (1, need(1))
     if low < start < high:
-        low, high = (start, high) if need(start) <= usable else (low, start)
+        last, at = at, (start, need(start))
+        low, high = (start, high) if at[1] <= usable else (low, start)
     steps = 0
     while high - low > 1:
         steps += 1
-        ahead = (high - low) // 2
-        if steps % 3:
-            at_low = need(low)
-            ahead = (usable - at_low) * (high - low) // max(1, need(high) - at_low)
-        middle = min(max(low + ahead, low + 1), high - 1)
-        low, high = (middle, high) if need(middle) <= usable else (low, middle)
+        middle = (low + high) // 2
+        if steps % 4:
+            rise = (at[1] - last[1]) * (1 if at[0] > last[0] else -1)
+            ahead = (usable - at[1]) * abs(at[0] - last[0]) // max(1, rise)
+            middle = min(max(at[0] + ahead, low + 1), high - 1)
+        last, at = at, (middle, need(middle))
+        low, high = (middle, high) if at[1] <= usable else (low, middle)
     return low

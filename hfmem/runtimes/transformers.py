@@ -22,13 +22,13 @@ from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName
 from hfmem.memory.host import while_loading
 from hfmem.memory.kv_cache import group as folded
 from hfmem.memory.loading import Held, held
-from hfmem.memory.overhead import overhead
+from hfmem.memory.overhead import GpuClass, overhead
 from hfmem.memory.packed_loading import Place, place, rule_of
 from hfmem.memory.parallel import layer_split, replicated
 from hfmem.memory.quantize import matrices
 from hfmem.memory.quantize.schemes import refusal, scheme
 from hfmem.memory.term import Term, total
-from hfmem.memory.workload import DEFAULT_CTX, Workload
+from hfmem.memory.workload import DEFAULT_CTX, Device, Workload
 from hfmem.model.forward import picture_positions
 from hfmem.model.model import Model
 from hfmem.runtimes.transformers_activations import decode_term, kernels_note, prefill_term
@@ -41,12 +41,13 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     Raises UsageError for a quantized cache that the model's layers do not take.
     """
     card = group.gpu if group and rule_of(model) else None
-    found = _tensors(model, workload, place(workload.device, card))
-    phases = tuple(
-        _phase(name, tensors, workload=workload, group=group) for name, *tensors in found.instants
-    )
+    where, gpu_class = place(workload.device, card), class_of(group.gpu if group else None)
+    found = _tensors(model, workload, where)
+    phases = _phases(model, workload, where, gpu_class)
     count = group.count if group else 1
-    rank = tuple(layer_split(phase, model=model, count=count) for phase in phases)
+    rank = phases
+    if count > 1:
+        rank = tuple(layer_split(phase, model=model, count=count) for phase in phases)
     return MemoryEstimate(
         phases=tuple(
             replicated(phase, rank=one, count=count)
@@ -188,16 +189,23 @@ def _context(model: Model, workload: Workload) -> tuple[int, tuple[Note, ...]]:
     return ctx, tuple(notes)
 
 
+@lru_cache(maxsize=256)
+def _phases(
+    model: Model, workload: Workload, where: Place, gpu_class: GpuClass
+) -> tuple[Phase, ...]:
+    """Every instant on one device, with what the process holds beside the tensors."""
+    return tuple(
+        _phase(name, tensors, device=workload.device, gpu_class=gpu_class)
+        for name, *tensors in _tensors(model, workload, where).instants
+    )
+
+
 def _phase(
-    name: PhaseName,
-    tensors: Sequence[Term],
-    *,
-    workload: Workload,
-    group: GpuGroup | None,
+    name: PhaseName, tensors: Sequence[Term], *, device: Device, gpu_class: GpuClass
 ) -> Phase:
     outside = overhead(
-        device=workload.device,
-        gpu_class=class_of(group.gpu if group else None),
+        device=device,
+        gpu_class=gpu_class,
         weights_bytes=tensors[0].bytes,
         dynamic_bytes=tensors[1].bytes + tensors[2].bytes,
     )

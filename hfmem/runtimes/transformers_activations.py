@@ -75,8 +75,10 @@ def kernels_note(model: Model, workload: Workload, *, ctx: int, dtype: str) -> t
     if model.forward is None:
         return ()
     fused = _fused_peak(model.forward, workload, ctx=ctx, dtype=dtype)
+    if fused is None:
+        return ()
     peak = _prefill_peak(model.forward, workload, ctx=ctx, dtype=dtype)
-    if fused is None or fused.total_bytes >= peak.total_bytes:
+    if fused.total_bytes >= peak.total_bytes:
         return ()
     saved = (peak.total_bytes - fused.total_bytes) / GIB
     message = (
