@@ -19,6 +19,9 @@ def clean(text: str, *, limit: int = 300) -> str:
     Runs of blanks and line ends become one space, every other unsafe character its escape, and
     the whole is cut at ``limit`` characters: ``clean("a\x1b[31m\nb") == r"a\x1b[31m b"``.
     """
+    # What Python calls printable holds none of the unsafe ones, and no blank but the space.
+    if len(text) <= limit and text.isprintable() and "  " not in text and text == text.strip():
+        return text
     # Ten characters is the longest escape; the rest cannot reach the result.
     head = _BLANKS.sub(" ", text[: 10 * limit]).strip()
     safe = _UNSAFE.sub(_escape, head)

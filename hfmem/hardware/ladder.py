@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from msgspec import Struct
 
 from hfmem.gpu import Gpu
@@ -72,7 +74,7 @@ def _sizes(
         return [
             _Size(scheme="as published", device=published, file=published, cards=cards),
             _Size(scheme="bf16", device=2 * logical, file=2 * logical, cards=cards),
-            *_converted(model, runtime, cards),
+            *_converted(model, runtime),
         ]
     _, file = runtime.held(model, None, workload)
     sizes = [_Size(scheme="as published", device=published, file=file, cards=cards)]
@@ -85,7 +87,7 @@ def _sizes(
     return sizes
 
 
-def _converted(model: Model, runtime: Runtime, cards: tuple[Gpu, ...]) -> list[_Size]:
+def _converted(model: Model, runtime: Runtime) -> list[_Size]:
     """The schemes of a loader that converts matrix by matrix."""
     found = matrices(model) or ()
     if not any(matrix.kind in _LINEAR for _, matrix in found):
@@ -95,12 +97,19 @@ def _converted(model: Model, runtime: Runtime, cards: tuple[Gpu, ...]) -> list[_
         one = scheme(name, runtime=runtime.name)
         held = convert(model, one, dtype="BF16")
         if held.converted:
-            able = tuple(gpu for gpu in cards if refusal(one, gpu) is None)
             size = held.weights.bytes
+            cards = _able(name, runtime.name, runtime.vendors)
             sizes.append(
-                _Size(scheme=name, device=size, file=size, cards=able, note=_note(held, found))
+                _Size(scheme=name, device=size, file=size, cards=cards, note=_note(held, found))
             )
     return sizes
+
+
+@cache
+def _able(name: str, runtime: str, vendors: frozenset[str]) -> tuple[Gpu, ...]:
+    """The cards of today that run a scheme."""
+    one = scheme(name, runtime=runtime)
+    return tuple(gpu for gpu in current(vendors) if refusal(one, gpu) is None)
 
 
 def _group(one: Scheme) -> str:
