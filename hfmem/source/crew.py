@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -13,7 +14,7 @@ Result = TypeVar("Result")
 
 
 class Crew:
-    """Up to ``size`` daemon threads, started as the calls come.
+    """Up to ``size`` calls at a time, on daemon threads that the next crew uses again.
 
     ``ThreadPoolExecutor`` joins its threads when the interpreter ends, so that a server which
     stalls holds up Ctrl-C and every error for as long as its timeout. These threads are left
@@ -22,8 +23,9 @@ class Crew:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._threads = 0
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._busy = 0
+        self._lock = threading.Lock()
+        self._calls: deque[Callable[[], None]] = deque()
         self._open: set[Future[Any]] = set()
 
     def __enter__(self) -> Self:
@@ -38,26 +40,49 @@ class Crew:
         self.dismiss()
 
     def dismiss(self) -> None:
-        """Drop the calls that have not started, and let the threads end."""
+        """Drop the calls that have not started."""
         for future in tuple(self._open):
             future.cancel()
-        for _ in range(self._threads):
-            self._calls.put(None)
 
     def submit(self, call: Callable[[], Result]) -> Future[Result]:
         """Run ``call`` as soon as a thread is free; the future gets what it returns or raises."""
         future: Future[Result] = Future()
         self._open.add(future)
         future.add_done_callback(self._open.discard)
-        self._calls.put(lambda: _settle(future, call))
-        if self._threads < self._size:
-            self._threads += 1
-            threading.Thread(target=self._work, name="hfmem", daemon=True).start()
+        with self._lock:
+            self._calls.append(lambda: _settle(future, call))
+            hire = self._busy < self._size
+            self._busy += hire
+        if hire:
+            _lend(self._work)
         return future
 
     def _work(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self._busy -= 1
+                    return
+                call = self._calls.popleft()
             call()
+
+
+# To start a thread is to wait until it has run, which among many that want to run is long.
+_lent: SimpleQueue[Callable[[], None]] = SimpleQueue()
+_idle = threading.Semaphore(0)
+
+
+def _lend(work: Callable[[], None]) -> None:
+    """Have a thread that is free do the work, or a new one."""
+    _lent.put(work)
+    if not _idle.acquire(blocking=False):
+        threading.Thread(target=_serve, name="hfmem", daemon=True).start()
+
+
+def _serve() -> None:
+    while True:
+        _lent.get()()
+        _idle.release()
 
 
 def _settle(future: Future[Result], call: Callable[[], Result]) -> None:

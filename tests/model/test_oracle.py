@@ -13,17 +13,26 @@ from tests.truth import caches
 from tests.truth.row import Row
 
 pytestmark = pytest.mark.shared
+ENCODERS_ALONE = {
+    "Tencent-Hunyuan/HunyuanDiT-Diffusers--text_encoder_2",
+    "stabilityai/stable-diffusion-3-medium-diffusers--text_encoder_3",
+}
+"""T5EncoderModel, which keeps nothing; the reference ran both halves of T5."""
 
 
 def test_published_configurations(shared: Path) -> None:
     rows = list(caches.corpus(shared))
     assert len(caches.lines(shared / "oracle" / "truth_corpus.jsonl")) == 113
-    assert _wrong(rows) == []
+    assert _wrong(row for row in rows if row.outcome != "explained") == []
+    alone = {row.name.split()[0] for row in rows if row.outcome == "explained"}
+    assert alone == ENCODERS_ALONE
     assert len(rows) > 300
 
 
 def test_published_configurations_have_an_entry(shared: Path) -> None:
     for truth in caches.lines(shared / "oracle" / "truth_corpus.jsonl"):
+        if truth["model"] in ENCODERS_ALONE:
+            continue
         values = caches.published_config(shared, truth["model"])
         assert values is not None
         assert layers(read(values)).resolved_by == "entry", truth["model"]
