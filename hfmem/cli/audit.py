@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hfmem.cli import audit_options, options
+from hfmem.cli import asking, audit_options, command, options
 from hfmem.errors import UsageError
 
 if TYPE_CHECKING:
     from hfmem.answer import Failure
     from hfmem.auditing import ListItem
 
-app = options.new_app("audit")
+app = command.new_app("audit")
 
 
 @app.command()
-@options.with_engine_flags
+@command.with_engine_flags
 def audit_list(
     models: audit_options.List = None,
     author: audit_options.Author = None,
@@ -71,7 +71,7 @@ def audit_list(
         fail_over=fail_over,
         single=False,
     )
-    workload = options.workload_of(
+    workload = asking.workload_of(
         ctx=ctx,
         batch=batch,
         runtime=runtime,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hfmem.cli import options
+from hfmem.cli import asking, command, options
 from hfmem.errors import UsageError
 
-app = options.new_app("estimate")
+app = command.new_app("estimate")
 
 
 @app.command(
@@ -15,7 +15,7 @@ app = options.new_app("estimate")
     "hfmem gpus (the catalogue of accelerators), hfmem record MODEL (facts for use without a "
     "network). Each has its --help."
 )
-@options.with_engine_flags
+@command.with_engine_flags
 def estimate(
     models: options.Models,
     ctx: options.Ctx = None,
@@ -69,7 +69,7 @@ def estimate(
         from hfmem.cli.plot import Plot
 
         picture = Plot.of(plot, delivery=delivery)
-    workload = options.workload_of(
+    workload = asking.workload_of(
         ctx=ctx,
         batch=batch,
         runtime=runtime,

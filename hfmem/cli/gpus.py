@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from hfmem.cli import options
+from hfmem.cli import command, options
 from hfmem.cli.output import screen_of_stdout, to_stdout
 from hfmem.errors import UsageError
 
-app = options.new_app("gpus")
+app = command.new_app("gpus")
 
 
 @app.command()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from hfmem._version import __version__
-from hfmem.cli import options
+from hfmem.cli import command
 from hfmem.errors import HfmemError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hfmem import Keywords
     from hfmem.answer import Estimate, Failure
 
-app = options.new_app("mcp")
+app = command.new_app("mcp")
 
 MODELS_CAP = 100
 """Models of one call of ``audit``; a longer list is for ``hfmem audit LIST``."""

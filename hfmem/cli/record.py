@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from hfmem.cli import options
+from hfmem.cli import command, options
 from hfmem.cli.errors import complain_of, remark
 from hfmem.cli.output import to_file
 from hfmem.errors import HfmemError, UsageError
 
-app = options.new_app("record")
+app = command.new_app("record")
 
 
 @app.command()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-from hfmem.cli import options
+from hfmem.cli import command, options
 from hfmem.cli.train_options import with_training_flags
 from hfmem.units import parse_tokens
 
 if TYPE_CHECKING:
     from hfmem import TrainKeywords
 
-app = options.new_app("train")
+app = command.new_app("train")
 
 
 @app.command()

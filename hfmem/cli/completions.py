@@ -1,0 +1,44 @@
+"""What the shell offers to complete an option with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import typer
+
+from hfmem.cli.routing import VERBS
+
+
+def verbs(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
+    """The verbs, before the first model."""
+    if not ctx.params.get("models"):
+        yield from ((verb, text) for verb, text in VERBS.items() if verb.startswith(incomplete))
+
+
+def runtimes(incomplete: str) -> Iterator[str]:
+    """The engines."""
+    from hfmem.runtimes import RUNTIMES
+
+    yield from (name for name in RUNTIMES if name.startswith(incomplete))
+
+
+def kv_dtypes(incomplete: str) -> Iterator[str]:
+    """What any engine calls a type of its cache."""
+    from hfmem.runtimes import RUNTIMES
+
+    names = dict.fromkeys(name for runtime in RUNTIMES.values() for name in runtime.kv_dtypes)
+    yield from (name for name in names if name.startswith(incomplete))
+
+
+def schemes(incomplete: str) -> Iterator[str]:
+    """The quantizations."""
+    from hfmem.memory.quantize import choices
+
+    yield from (name for name in choices() if name.startswith(incomplete))
+
+
+def gpus(incomplete: str) -> Iterator[tuple[str, str]]:
+    """The accelerators, with their full names."""
+    from hfmem.hardware import catalogue
+
+    yield from ((gpu.id, gpu.name) for gpu in catalogue.gpus() if gpu.id.startswith(incomplete))
