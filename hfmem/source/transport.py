@@ -9,7 +9,6 @@ token.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -26,6 +25,7 @@ from msgspec import Struct, field
 
 from hfmem.errors import HubUnavailableError, OfflineError
 from hfmem.source import quotas
+from hfmem.source.body import read_body
 from hfmem.source.patience import Deadline, Patience
 from hfmem.source.retry import FaultError
 from hfmem.source.wire import UNDER_WAY, Wire
@@ -40,7 +40,6 @@ _UNBOUND: Final = frozenset(
     {b"content-encoding", b"content-length", b"transfer-encoding", b"x-hf-warning"}
 )
 _LINKED: Final = ("x-linked-size", "x-linked-etag")
-_GZIP: Final = 16 + zlib.MAX_WBITS
 
 
 class Question(Struct, frozen=True, kw_only=True):
@@ -119,7 +118,7 @@ def exchange(wire: Wire, question: Question, *, deadline: Deadline) -> Answer:
                     )
                 request = _next_request(wire, question, response)
                 # A body that has been read leaves the connection open for the next question.
-                _read(wire, response, cap=_REDIRECT_BODY_CAP, gzip=True, deadline=deadline)
+                read_body(wire, response, cap=_REDIRECT_BODY_CAP, gzip=True, deadline=deadline)
             finally:
                 response.close()
     raise FaultError(f"more than {_HOPS} redirects")
@@ -228,7 +227,7 @@ def _receive(
     expected = _expected_bytes(question, response)
     if question.begun is not None:
         question.begun.set()
-    body = _read(
+    body = read_body(
         wire,
         response,
         cap=question.cap if expected is None else expected,
@@ -279,42 +278,6 @@ def _deaf(response: httpx.Response) -> FaultError:
     )
 
 
-def _read(
-    wire: Wire, response: httpx.Response, *, cap: int, gzip: bool, deadline: Deadline
-) -> bytes:
-    """The body, never more than ``cap`` bytes of it, decompressed or not."""
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity" and not (gzip and encoding == "gzip"):
-        raise FaultError(f"an answer encoded as {clean(encoding, limit=40)}")
-    inflate = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
-    parts: list[bytes] = []
-    size = received = 0
-    started = wire.clock.now()
-    for chunk in response.iter_raw():
-        received += len(chunk)
-        part = _inflated(inflate, chunk, limit=cap - size + 1)
-        size += len(part)
-        parts.append(part)
-        if size > cap:
-            raise FaultError(f"more than {cap:,} bytes")
-        elapsed = wire.clock.now() - started
-        enough = wire.patience.slowest_bytes_per_second * elapsed
-        if deadline.left() <= 0 or (elapsed > wire.patience.grace and received < enough):
-            raise FaultError(f"{received:,} bytes in {elapsed:.0f} s")
-    if inflate is not None and not inflate.eof and received:
-        raise FaultError("a compressed answer that ends early")
-    return b"".join(parts)
-
-
-def _inflated(inflate: zlib._Decompress | None, chunk: bytes, *, limit: int) -> bytes:
-    if inflate is None:
-        return chunk
-    try:
-        return inflate.decompress(chunk, limit)
-    except zlib.error:
-        raise FaultError("a compressed answer that cannot be read") from None
-
-
 def _refused(wire: Wire, response: httpx.Response, *, deadline: Deadline) -> FaultError:
     """What an error status means: who refuses, whether for good, and how long to wait."""
     status = response.status_code
@@ -339,7 +302,7 @@ def _refusal(wire: Wire, response: httpx.Response, *, deadline: Deadline) -> HfH
 
     Its warnings are left out: they would be printed as they come.
     """
-    body = _read(wire, response, cap=_ERROR_BODY_CAP, gzip=True, deadline=deadline)
+    body = read_body(wire, response, cap=_ERROR_BODY_CAP, gzip=True, deadline=deadline)
     # As bytes: a value beyond ASCII can be received, but not written as text.
     headers = [
         (name, value) for name, value in response.headers.raw if name.lower() not in _UNBOUND
