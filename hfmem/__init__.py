@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
 
-    from hfmem.answer import Download, Estimate, Failure
+    from hfmem.answer import Estimate, Failure
     from hfmem.checkpoint.snapshot import Note
+    from hfmem.download import Download
     from hfmem.errors import (
         CheckpointError,
         ConfigError,
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
     from hfmem.training import Plan
 
 _HOMES = {
-    "hfmem.answer": ("Download", "Estimate", "Failure"),
+    "hfmem.answer": ("Estimate", "Failure"),
+    "hfmem.download": ("Download",),
     "hfmem.checkpoint.snapshot": ("Note",),
     "hfmem.errors": (
         "CheckpointError",

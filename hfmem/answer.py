@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note, Snapshot
+from hfmem.download import Download, download_of
 from hfmem.dtypes import BITS
 from hfmem.errors import HfmemError, InvalidValueError, UsageError
 from hfmem.flags import flags_for
@@ -29,39 +27,12 @@ from hfmem.model.config import read
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
 from hfmem.runtimes import ALL, RUNTIMES, Runtime, check_version
-from hfmem.units import gib
 
 if TYPE_CHECKING:
     from hfmem.comparison import Compared
     from hfmem.hardware.offered import Offer
     from hfmem.hardware.throughput import Throughput
     from hfmem.memory.rules import Rule
-
-
-class Download(Struct, frozen=True, kw_only=True):
-    """What a download would fetch."""
-
-    files_bytes: int | None
-    """Of the files that the runtime loads."""
-    repository_bytes: int | None
-    """Of everything in the repository."""
-    cached_bytes: int | None
-    """Of ``files_bytes``, already in the local Hub cache."""
-    disk_free_bytes: int | None
-    """On the disk of the local Hub cache."""
-
-    @property
-    def note(self) -> Note | None:
-        """A warning where the disk has no room for what is still to be fetched."""
-        files, free = self.files_bytes, self.disk_free_bytes
-        if files is None or free is None or files - (self.cached_bytes or 0) <= free:
-            return None
-        missing = files - (self.cached_bytes or 0)
-        message = (
-            f"The disk of the Hub's cache is too small: {gib(missing)} are still to be fetched, "
-            f"and {gib(free)} are free."
-        )
-        return Note(code="disk_too_small", message=message)
 
 
 class PerGpu(Struct, frozen=True, kw_only=True):
@@ -233,7 +204,7 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
         offers=_offers(model, alone, groups, workload, runtime) if known else (),
         runtimes=_compared(model, common, groups) if asked.every else (),
         rules=_rules(model, memory, workload) if asked.rules else (),
-        download=_download(snapshot, model),
+        download=download_of(snapshot, model),
         per_gpu=_per_gpu(memory) if known and (groups or memory.rank) else None,
         throughput=_speed(fits[0], model, workload, memory) if fits else None,
     )
@@ -334,39 +305,3 @@ def _rules(model: Model, memory: MemoryEstimate, workload: Workload) -> tuple[Ru
         ),
         memory,
     )
-
-
-def _download(snapshot: Snapshot, model: Model) -> Download:
-    sizes = {file.name: file.bytes for file in snapshot.files}
-    loaded = [file for file in snapshot.files if file.name in set(model.loaded_files)]
-    return Download(
-        files_bytes=_sum(file.bytes for file in loaded) if loaded else None,
-        repository_bytes=_sum(sizes.values()) if sizes and snapshot.listed else None,
-        cached_bytes=sum(file.cached_bytes for file in loaded) if loaded else None,
-        disk_free_bytes=_disk_free(),
-    )
-
-
-def _sum(sizes: Iterable[int | None]) -> int | None:
-    """The sum; None as soon as one size is unknown."""
-    total = 0
-    for size in sizes:
-        if size is None:
-            return None
-        total += size
-    return total
-
-
-def _disk_free() -> int | None:
-    """Free bytes where the Hub cache lies or would lie (huggingface_hub 2.4 constants.py)."""
-    home = (
-        os.environ.get("HF_HOME")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    )
-    path = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    try:
-        return shutil.disk_usage(path).free
-    except OSError:
-        return None

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from hfmem.answer import Download, Estimate, Failure
+from hfmem.answer import Estimate, Failure
+from hfmem.download import Download
 from hfmem.checkpoint.snapshot import Note
 from hfmem.gpu import Gpu, GpuGroup
 from hfmem.hardware.fit import Fit

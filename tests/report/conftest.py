@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from hfmem.answer import Download, Estimate, Failure
+from hfmem.answer import Estimate, Failure
 from hfmem.checkpoint.snapshot import Note
+from hfmem.download import Download
 from hfmem.gpu import Gpu, GpuGroup
 from hfmem.hardware.fit import Fit, Verdict
 from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName

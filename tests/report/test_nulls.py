@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 import hfmem
-from hfmem.answer import Download, Estimate
+from hfmem.answer import Estimate
+from hfmem.download import Download
 from hfmem.report.nulls import CODES
 from hfmem.report.screen import Screen, draw
 from hfmem.report.table import render
