@@ -158,10 +158,17 @@ def question(workload: Workload, *, gpus: tuple[str, ...] = (), rules: bool = Fa
             f"{runtime.name} has no KV cache type {workload.kv_dtype!r:.60}.",
             hint=f"Choose one of: {', '.join(runtime.kv_dtypes)}.",
         )
+    groups = tuple(group for name in gpus for group in _groups(name))
+    for group in groups:
+        if workload.device not in ("cuda", device_of(group.gpu)):
+            raise UsageError(
+                f"--device {workload.device} does not drive {group.gpu.name}.",
+                hint="Leave --device out: it follows the GPU.",
+            )
     return Question(
         workload=workload,
         runtime=runtime,
-        groups=tuple(group for name in gpus for group in _groups(name)),
+        groups=groups,
         rules=rules,
         every=every,
     )
@@ -283,7 +290,9 @@ def _on(workload: Workload, group: GpuGroup | None) -> Workload:
 
 
 def _per_gpu(memory: MemoryEstimate) -> PerGpu:
-    return PerGpu(count=memory.count, memory=memory.largest.memory)
+    """At the instant that is shown of all of them together."""
+    shown = next(phase for phase in memory.most_loaded if phase.name == memory.peak.name)
+    return PerGpu(count=memory.count, memory=shown.memory)
 
 
 def _rules(model: Model, memory: MemoryEstimate, workload: Workload) -> tuple[Rule, ...]:

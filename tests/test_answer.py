@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import hfmem
+from hfmem.errors import UsageError
 
 QWEN = "Qwen/Qwen3-8B"
 
@@ -59,3 +60,17 @@ def test_weights_that_nobody_read_are_derived(tmp_path: Path) -> None:
     recorded = hfmem.estimate(QWEN, ctx=128, source="recorded", recorded=tmp_path).memory.peak
     for peak, weights in ((declared, "derived"), (bundled, "derived"), (recorded, "exact")):
         assert (peak.part("weights").basis, peak.part("kv_cache").basis) == (weights, "exact")
+
+
+def test_a_card_decides_the_backend() -> None:
+    with pytest.raises(UsageError, match="--device cpu does not drive H100"):
+        hfmem.estimate(QWEN, gpu="h100", device="cpu", source="recorded")
+
+
+# Loading is DeepSeek-V3's largest instant by less than the range of its prefill, which is shown.
+def test_one_card_is_shown_at_the_instant_of_all() -> None:
+    found = hfmem.estimate("deepseek-ai/DeepSeek-V3", ctx=8192, gpu="h200:8", source="recorded")
+    assert found.per_gpu is not None
+    assert found.memory.peak.name == "prefill"
+    shown = {part.name: part.bytes for part in found.per_gpu.memory.parts}
+    assert shown["kv_cache"] > 0

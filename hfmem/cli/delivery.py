@@ -134,6 +134,7 @@ class Speaker(Struct):
                 for note in answer.notes:
                     if note.code == "fallback":
                         remark(f"note: {answer.model.name}: {note.message}")
+                _complain_of_fits(answer)
                 _remark_on_limit(answer, self.delivery.fail_over)
 
     def close(self) -> None:
@@ -194,6 +195,16 @@ def _write(text: str, target: Path | None) -> None:
         to_stdout(text)
     elif text:
         to_file(target, text)
+
+
+def _complain_of_fits(estimate: Estimate) -> None:
+    """Where nobody knows whether a card that was named holds the model."""
+    if any(fit.verdict is None for fit in estimate.fit):
+        unknown = " and ".join(name.replace("_", " ") for name in estimate.memory.unknown)
+        complain(
+            f"{estimate.model.name}: whether it fits cannot be judged without {unknown}.",
+            hint="The notes say what is missing.",
+        )
 
 
 def _remark_on_limit(estimate: Estimate, limit: int | None) -> None:

@@ -16,6 +16,7 @@ from hfmem.checkpoint.tensor import TensorRun, total_bytes
 from hfmem.dtypes import FLOATS, from_name
 from hfmem.errors import InvalidValueError, MissingKeyError, UnsupportedArchitectureError
 from hfmem.model.architectures import Decoder, layers
+from hfmem.model.class_defaults import class_facts
 from hfmem.model.components import ComponentRun, split
 from hfmem.model.config import Config, read, text_section
 from hfmem.model.declared import declared_tensors, logical_tensors
@@ -59,10 +60,12 @@ def describe(snapshot: Snapshot) -> Model:
         notes.extend(packed.notes)
         method = packed.method
         runs = split(checkpoint.tensors, decoder_layers=len(decoder.layers) or None)
-        tied = _tied(config, decoder.text)
+        # What a class declares holds what it ties once already.
+        tied = snapshot.checkpoint is not None and _tied(config, decoder.text)
         weights = _weights(runs, packed, tied=tied)
-        decoder, contradictions = confirmed(decoder, weights)
-        notes.extend(contradictions)
+        if snapshot.checkpoint is not None:
+            decoder, contradictions = confirmed(decoder, weights)
+            notes.extend(contradictions)
         parameters = count_parameters(
             runs, routing=routing(config), tied=tied, logical=packed.logical
         )
@@ -202,17 +205,17 @@ def _parameters_alone(config: Config, decoder: Decoder) -> Parameters | None:
 
 
 def _tied(config: Config, text: Config) -> bool:
-    """Whether a stored head is the embedding again: what the file says, at the top or in the
-    decoder's section, then the class.
+    """Whether a stored head is the embedding again: what the file says at the top, then the class.
 
-    transformers 5.23 modeling_utils.py: get_expanded_tied_weights_keys reads the top. Qwen3-VL-235B
-    says false there; its decoder's own class would say true.
+    transformers 5.23 modeling_utils.py: get_expanded_tied_weights_keys reads the top alone.
+    Qwen3-VL-235B says false there, and its decoder's own class would say true; LLaVA-NeXT's class
+    says false, whatever stands in the decoder's section. That section counts where nobody knows
+    the class.
     """
-    for section in (config, text):
-        said = section.values.get("tie_word_embeddings")
-        if isinstance(said, bool):
-            return said
-    return config.flag("tie_word_embeddings", default=text.flag("tie_word_embeddings"))
+    known = config is not text and class_facts(config.model_type or "") is not None
+    return config.flag(
+        "tie_word_embeddings", default=not known and text.flag("tie_word_embeddings")
+    )
 
 
 def _decoder(config: Config, checkpoint: Checkpoint | None) -> Decoder:

@@ -103,9 +103,11 @@ def held_once(runs: Iterable[ComponentRun], *, tied: bool) -> tuple[ComponentRun
     embedding's shape where ``tied`` (Falcon), and the copies of T5's ``shared`` in its two halves.
     """
     kept = tuple(runs)
-    # A norm in the head has the shape of the embedding's norm, and repeats nothing.
-    tables = (item.run.shape for item in kept if item.component == "embedding")
-    embeddings = {shape for shape in tables if len(shape) > 1}
+    # A classifier of two labels has the shape of BERT's two token types, and repeats nothing: only
+    # the table of words is tied.
+    tables = {item.run.shape for item in kept if item.component == "embedding"}
+    words = max((shape[0] for shape in tables if len(shape) > 1), default=0)
+    embeddings = {shape for shape in tables if len(shape) > 1 and 2 * shape[0] >= words}
     shared = any(item.run.name == "shared.weight" for item in kept)
     return tuple(
         item

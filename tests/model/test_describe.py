@@ -186,12 +186,12 @@ def test_a_tower_that_makes_no_sense_hides_neither_cache_nor_files() -> None:
 
 @pytest.mark.parametrize(
     ("top", "inner", "counted"),
-    [(False, True, True), (True, False, False), (None, False, True), (None, True, False)],
+    [(False, True, True), (True, False, False), (None, False, True), (None, True, True)],
 )
 def test_the_top_of_a_wrapper_says_whether_the_head_is_tied(
     top: bool | None, inner: bool, counted: bool
 ) -> None:
-    """Qwen3-VL-235B says false at the top; its decoder's class would tie a stored head away."""
+    """Qwen3-VL-235B says false at the top, as its class does; its decoder's would tie a head."""
     config: dict[str, object] = {
         "model_type": "qwen3_vl",
         "architectures": ["Qwen3VLForConditionalGeneration"],
@@ -202,3 +202,17 @@ def test_the_top_of_a_wrapper_says_whether_the_head_is_tied(
     found = describe(snapshot(config)).parameters
     assert found is not None
     assert ("head" in found.by_component) is counted
+
+
+def test_a_classifier_is_no_tied_head() -> None:
+    """Two labels have the shape of BERT's two token types."""
+    config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+    config |= {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    tensors = (
+        run("bert.embeddings.word_embeddings.weight", 100, 64),
+        run("bert.embeddings.token_type_embeddings.weight", 2, 64),
+        run("classifier.weight", 2, 64),
+    )
+    found = describe(snapshot(config, tensors)).parameters
+    assert found is not None
+    assert found.by_component["head"] == 128
