@@ -191,6 +191,7 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     common, workload = workload, _own(workload, runtime) if asked.every else workload
     first = groups[0] if groups else None
     memory = runtime.estimate(model, _on(workload, first), first)
+    memory = replace(memory, notes=(*memory.notes, *_unused(model, workload)))
     alone = runtime.estimate(model, workload, None) if memory.count > 1 else memory
     cards = tuple(GpuGroup(gpu=find(name), count=alone.count) for name in COMMON)
     # The ladder stands on the weights as they are, whatever scheme was asked.
@@ -225,6 +226,25 @@ def _profiled(workload: Workload, model: Model, snapshot: Snapshot) -> Workload:
 
     config = read(snapshot.config or {})
     return replace(workload, largest=largest_items(config, snapshot.documents))
+
+
+def _unused(model: Model, workload: Workload) -> tuple[Note, ...]:
+    """That the length of an encoder was given to a model that has none, or one of fixed length."""
+    if workload.encoder_ctx is None:
+        return ()
+    from hfmem.model.layers import CrossAttention
+
+    crossing = [
+        kind for layer in model.decoder.layers for kind in layer if isinstance(kind, CrossAttention)
+    ]
+    if any(kind.source_tokens is None for kind in crossing):
+        return ()
+    why = (
+        f"the encoder of this model always gives {crossing[0].source_tokens:,} tokens"
+        if crossing
+        else "no layer of this model attends to an encoder's output"
+    )
+    return (Note(code="encoder_ctx_unused", message=f"--encoder-ctx changes nothing: {why}."),)
 
 
 # Few questions need these three, and a short run is half imports.

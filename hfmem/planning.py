@@ -27,7 +27,6 @@ from hfmem.memory.training_run import (
     Precision,
     Rollout,
     TrainingRun,
-    checked,
 )
 from hfmem.memory.workload import Attention, Device
 from hfmem.model.sparse import sparse_attention
@@ -90,13 +89,16 @@ class TrainingFlags(Struct, frozen=True, kw_only=True):
 def asked_of(flags: TrainingFlags) -> TrainingQuestion:
     """The question that flags ask. Raises UsageError."""
     chosen = recipe(flags.recipe) if flags.recipe is not None else None
-    run = checked(run_of(flags, chosen))
+    run, several = run_of(flags, chosen), None
+    if chosen is not None and chosen.several is not None:
+        several = run_of(flags, chosen, several=True)
     if flags.global_batch is not None and flags.grad_accum is not None:
         raise UsageError(
             "--global-batch and --grad-accum settle the same.", hint="Keep one of them."
         )
     return question(
         run,
+        several=several,
         gpus=flags.gpu,
         recipe=chosen,
         dp_given=flags.dp is not None,
@@ -106,9 +108,9 @@ def asked_of(flags: TrainingFlags) -> TrainingQuestion:
     )
 
 
-def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
+def run_of(flags: TrainingFlags, chosen: Recipe | None, *, several: bool = False) -> TrainingRun:
     """A recipe's run, or the plain one, with what was said over it."""
-    base = _plain(flags) if chosen is None else chosen.run(flags.method)
+    base = _plain(flags) if chosen is None else chosen.run(flags.method, several=several)
     optimizer = known_optimizer(flags.optimizer or base.optimizer).name
     if flags.quantize is not None and flags.method != "qlora":
         raise UsageError(
@@ -118,6 +120,7 @@ def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
     quantize = flags.quantize or base.quantize
     scheme(quantize)
     layout = _layout(flags, base.parallel)
+    in_backward, grad_accum = _stepping(flags, base, layout)
     # DeepSpeed casts the whole model to the type that it trains in.
     loaded_wide = base.frozen_fp32 and flags.precision is None and not layout.zero
     return replace(
@@ -125,7 +128,7 @@ def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
         objective=flags.objective,
         seq_len=_or(flags.seq_len, base.seq_len),
         micro_batch=_or(flags.micro_batch, base.micro_batch),
-        grad_accum=_or(flags.grad_accum, base.grad_accum),
+        grad_accum=grad_accum,
         optimizer=optimizer,
         precision=flags.precision or base.precision,
         frozen_fp32=loaded_wide,
@@ -148,11 +151,30 @@ def run_of(flags: TrainingFlags, chosen: Recipe | None) -> TrainingRun:
         checkpointing=flags.checkpointing or base.checkpointing,
         loss=flags.loss or base.loss,
         fused_layers=_or(flags.compile, base.fused_layers),
-        optimizer_in_backward=_or(flags.optimizer_in_backward, base.optimizer_in_backward),
+        optimizer_in_backward=in_backward,
         activation_offload=_or(flags.activation_offload, base.activation_offload),
         device=flags.device,
         parallel=layout,
     )
+
+
+def _stepping(flags: TrainingFlags, base: TrainingRun, layout: Parallel) -> tuple[bool, int]:
+    """Whether the optimizer steps in the backward pass, and the micro-batches of a step.
+
+    The two exclude each other, and what is said wins over the recipe: torchtune 0.6.1 has
+    ``optimizer_in_bwd`` where a step is one micro-batch (8B_full_single_device.yaml) and not where
+    steps are accumulated (8B_lora_single_device.yaml) or gradients sharded (8B_full.yaml).
+    """
+    in_backward = _or(flags.optimizer_in_backward, base.optimizer_in_backward)
+    grad_accum = _or(flags.grad_accum, base.grad_accum)
+    if flags.optimizer_in_backward is None:
+        sharded = layout.zero > 0 or layout.fsdp is not None
+        once = _or(flags.micro_batch, base.micro_batch)
+        accumulated = grad_accum > 1 or (flags.global_batch or 0) > once * layout.dp
+        in_backward = in_backward and not sharded and not accumulated
+    elif in_backward and flags.grad_accum is None:
+        grad_accum = 1
+    return in_backward, grad_accum
 
 
 def _layout(flags: TrainingFlags, base: Parallel) -> Parallel:

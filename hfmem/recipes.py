@@ -10,6 +10,14 @@ from hfmem.memory.training_run import Method, Parallel, TrainingRun
 from hfmem.model.lora import LoraSpec
 
 
+class Distributed(Struct, frozen=True, kw_only=True):
+    """What a framework's recipe for several GPUs changes: FSDP, with every layer checkpointed."""
+
+    parallel: Parallel
+    optimizer: str | None = None
+    methods: tuple[Method, ...] = ("full", "lora", "qlora", "dora")
+
+
 class Recipe(Struct, frozen=True, kw_only=True):
     """A framework's defaults."""
 
@@ -19,14 +27,26 @@ class Recipe(Struct, frozen=True, kw_only=True):
     """Of LoRA and QLoRA; the method itself is the question's."""
     quantized: TrainingRun | None = None
     """Of QLoRA, where it is not what LoRA is."""
+    several: Distributed | None = None
+    """On more than one GPU, where that is another recipe of the framework."""
     source: str
 
-    def run(self, method: Method) -> TrainingRun:
-        """The defaults for a method."""
+    def run(self, method: Method, *, several: bool = False) -> TrainingRun:
+        """The defaults for a method, on one GPU or on several."""
         adapted = self.adapted
         if method == "qlora" and self.quantized is not None:
             adapted = self.quantized
-        return replace(self.full if method == "full" else adapted, method=method)
+        run = self.full if method == "full" else adapted
+        if several and self.several is not None and method in self.several.methods:
+            changed = self.several
+            run = replace(
+                run,
+                optimizer=changed.optimizer or run.optimizer,
+                checkpointing="full",
+                optimizer_in_backward=False,
+                parallel=changed.parallel,
+            )
+        return replace(run, method=method)
 
 
 _QUERY_AND_VALUE = ("q_proj", "v_proj")
@@ -73,8 +93,10 @@ RECIPES: tuple[Recipe, ...] = (
             kbit_fp32=False,
             lora=LoraSpec(rank=8, targets=_TORCHTUNE_TARGETS),
         ),
+        several=Distributed(parallel=Parallel(fsdp="full"), optimizer="adamw"),
         source="torchtune 0.6.1 recipes/configs/llama3_1/8B_full_single_device.yaml and "
-        "8B_lora_single_device.yaml",
+        "8B_lora_single_device.yaml; on several GPUs 8B_full.yaml (FSDP2, fused AdamW, "
+        "optimizer_in_bwd False) and 70B_lora.yaml",
     ),
     Recipe(
         name="unsloth",
@@ -122,8 +144,13 @@ RECIPES: tuple[Recipe, ...] = (
             kbit_fp32=False,
             lora=LoraSpec(rank=8, targets=_QUERY_AND_VALUE, dropout=True),
         ),
+        # lora.py refuses quantized weights on several devices.
+        several=Distributed(
+            parallel=Parallel(fsdp="full", no_sync=True), methods=("full", "lora", "dora")
+        ),
         source="litgpt 0.5.13 finetune/full.py and lora.py: micro_batch_size 1, global_batch_size "
-        "16, rank 8 on query and value, dropout 0.05, bf16-true",
+        "16, rank 8 on query and value, dropout 0.05, bf16-true; on several devices FSDPStrategy "
+        "with activation_checkpointing_policy {Block}, and no_backward_sync while accumulating",
     ),
     Recipe(
         name="torchtitan",

@@ -73,6 +73,8 @@ class TrainingQuestion(Struct, frozen=True, kw_only=True):
     """What is asked of every model of a run, resolved once."""
 
     run: TrainingRun
+    several: TrainingRun | None = None
+    """On more than one GPU, where the recipe has another for that."""
     recipe: Recipe | None
     groups: tuple[GpuGroup, ...]
     dp_given: bool
@@ -82,10 +84,15 @@ class TrainingQuestion(Struct, frozen=True, kw_only=True):
     mfu: float = MFU
     rules: bool = False
 
+    def on(self, gpus: int) -> TrainingRun:
+        """What runs on a number of GPUs."""
+        return self.several if self.several is not None and gpus > 1 else self.run
+
 
 def question(
     run: TrainingRun,
     *,
+    several: TrainingRun | None = None,
     gpus: tuple[str, ...] = (),
     recipe: Recipe | None = None,
     dp_given: bool = False,
@@ -108,6 +115,7 @@ def question(
         )
     asked = TrainingQuestion(
         run=run,
+        several=several,
         recipe=recipe,
         groups=groups,
         dp_given=dp_given,
@@ -116,8 +124,10 @@ def question(
         rules=rules,
     )
     if not groups:
-        return replace(asked, run=_accumulated(run, global_batch))
+        alone = checked(asked.on(run.parallel.gpus))
+        return replace(asked, run=_accumulated(alone, global_batch), several=None)
     for group in groups:
+        checked(asked.on(group.count))
         spread(asked, group)
     return asked
 
@@ -135,7 +145,8 @@ def spread(asked: TrainingQuestion, group: GpuGroup) -> TrainingRun:
 
     Raises UsageError where the layout does not make the group's number.
     """
-    layout = asked.run.parallel
+    base = asked.on(group.count)
+    layout = base.parallel
     if asked.dp_given:
         if layout.gpus != group.count:
             raise UsageError(
@@ -143,14 +154,14 @@ def spread(asked: TrainingQuestion, group: GpuGroup) -> TrainingRun:
                 f"{group.count} GPUs.",
                 hint=f"Say --gpu {group.gpu.id}:{layout.gpus}, or leave --dp out.",
             )
-        return _on_card(_accumulated(asked.run, asked.global_batch), group)
+        return _on_card(_accumulated(base, asked.global_batch), group)
     each = layout.tp * layout.pp
     if group.count % each:
         raise UsageError(
             f"{group.count} GPUs cannot hold tp × pp = {each} whole times.",
             hint=f"Say --gpu {group.gpu.id}:{each} or a multiple of it.",
         )
-    run = replace(asked.run, parallel=replace(layout, dp=group.count // each))
+    run = replace(base, parallel=replace(layout, dp=group.count // each))
     return _on_card(_accumulated(run, asked.global_batch), group)
 
 
@@ -184,6 +195,7 @@ def plan(snapshot: Snapshot, asked: TrainingQuestion) -> Plan:
     gpu_class = class_of(asked.groups[0].gpu) if asked.groups else "unknown"
     if asked.groups:
         run = spread(asked, asked.groups[0])
+    alone = run if asked.several is None else asked.run
     memory = training_estimate(model, run, gpu_class)
     return Plan(
         model=model,
@@ -194,7 +206,7 @@ def plan(snapshot: Snapshot, asked: TrainingQuestion) -> Plan:
             judge_training(group, model=model, run=spread(asked, group), mfu=asked.mfu)
             for group in asked.groups
         ),
-        methods=() if memory.unknown else _methods(model, run, _cards(asked.groups)),
+        methods=() if memory.unknown else _methods(model, alone, _cards(asked.groups)),
         rules=training_rules(model, resolved(run), memory) if asked.rules else (),
     )
 

@@ -74,3 +74,39 @@ def test_one_card_is_shown_at_the_instant_of_all() -> None:
     assert found.memory.peak.name == "prefill"
     shown = {part.name: part.bytes for part in found.per_gpu.memory.parts}
     assert shown["kv_cache"] > 0
+
+
+# Of transformers, both read the length of cross-attention from the encoder: Whisper's always takes
+# max_source_positions, T5's what it is given.
+WHISPER = {
+    **{"model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"]},
+    **{"d_model": 384, "encoder_layers": 4, "decoder_layers": 4, "vocab_size": 51_865},
+    **{"encoder_attention_heads": 6, "decoder_attention_heads": 6, "max_source_positions": 1500},
+    **{"encoder_ffn_dim": 1536, "decoder_ffn_dim": 1536, "max_target_positions": 448},
+}
+T5 = {
+    **{"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "d_model": 512},
+    **{"d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "vocab_size": 32_128},
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "said"),
+    [
+        (None, 1500, "no layer of this model attends"),
+        (None, None, ""),
+        (WHISPER, 100, "always gives 1,500 tokens"),
+        (T5, 512, ""),
+    ],
+)
+def test_a_length_of_the_encoder_that_changes_nothing_is_said(
+    config: dict[str, object] | None, given: int | None, said: str, tmp_path: Path
+) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    model = QWEN if config is None else str(tmp_path)
+    source = "recorded" if config is None else "auto"
+    found = hfmem.estimate(model, ctx=64, encoder_ctx=given, source=source)
+    messages = [note.message for note in found.notes if note.code == "encoder_ctx_unused"]
+    assert len(messages) == bool(said)
+    assert all(said in message for message in messages)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+import hfmem
+from hfmem import TrainKeywords
 from hfmem.errors import UsageError
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_run import checked
@@ -52,6 +54,48 @@ def test_every_recipe_can_be_estimated(name: str, method: str) -> None:
 )
 def test_defaults(name: str, method: str, field: str, value: object) -> None:
     assert getattr(recipe(name).run(method), field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "fsdp", "checkpointing"),
+    [
+        # torchtune 0.6.1 recipes/configs/llama3_1/8B_full.yaml, 70B_lora.yaml: FSDP2.
+        ("torchtune", "full", "full", "full"),
+        ("torchtune", "lora", "full", "full"),
+        # litgpt 0.5.13 finetune/full.py and lora.py: FSDPStrategy for devices * num_nodes > 1.
+        ("litgpt", "full", "full", "full"),
+        ("litgpt", "lora", "full", "full"),
+        # lora.py: quantization is not supported on several devices.
+        ("litgpt", "qlora", None, "none"),
+        # The same on any number.
+        ("trl", "full", None, "full"),
+    ],
+)
+def test_several_gpus(name: str, method: str, fsdp: str | None, checkpointing: str) -> None:
+    run = checked(recipe(name).run(method, several=True))
+    assert (run.parallel.fsdp, run.checkpointing) == (fsdp, checkpointing)
+    assert not run.optimizer_in_backward
+
+
+@pytest.mark.parametrize(
+    ("options", "in_backward", "grad_accum", "fsdp"),
+    [
+        # 8B_full_single_device.yaml as it is, then with what gives way to what was said.
+        ({"gpu": "h100"}, True, 1, None),
+        ({"gpu": "h100", "grad_accum": 4}, False, 4, None),
+        ({"gpu": "h100:8"}, False, 1, "full"),
+        ({"gpu": "h100:8", "zero": 3}, False, 1, None),
+        ({"gpu": "h100", "method": "lora", "optimizer_in_backward": True}, True, 1, None),
+        ({"dp": 8}, False, 1, "full"),
+    ],
+)
+def test_what_is_said_wins_over_the_recipe(
+    options: TrainKeywords, in_backward: bool, grad_accum: int, fsdp: str | None
+) -> None:
+    keywords: TrainKeywords = {"recipe": "torchtune", "source": "recorded", **options}
+    run = hfmem.train("meta-llama/Llama-3.1-8B-Instruct", **keywords).run
+    found = (run.optimizer_in_backward, run.grad_accum, run.parallel.fsdp)
+    assert found == (in_backward, grad_accum, fsdp)
 
 
 def test_unknown() -> None:

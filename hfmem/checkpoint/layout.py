@@ -102,9 +102,9 @@ def weight_files(
             _check_variant(chosen, sets, pick.variant)
     if chosen is None:
         if sets:
-            from hfmem.checkpoint.layout_refusals import no_model
+            from hfmem.checkpoint.layout_refusals import no_gguf, no_model
 
-            raise no_model(sets)
+            raise no_model(sets) if quantization is None else no_gguf(quantization)
         return None
     return _with_rest(chosen, names, sets)
 

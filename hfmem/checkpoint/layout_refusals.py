@@ -30,3 +30,18 @@ def no_model(sets: Sequence[FileSet]) -> NoWeightsError:
             hint="The upload is unfinished, or the folder is a partial download.",
         )
     return ambiguous(sets)
+
+
+def no_gguf(quantization: str) -> NoWeightsError:
+    """The error for a quantization, or a GGUF file, of a repository that has no GGUF files."""
+    if quantization.lower().endswith(".gguf"):
+        return NoWeightsError(
+            f"The repository has no GGUF files, so no {quantization!r:.120}.",
+            hint="Leave out the file, or name a repository that has it.",
+        )
+    planned = f"--quantize {quantization[:40].lower()} --runtime llama.cpp"
+    return NoWeightsError(
+        f"The repository has no GGUF files: there is no quantization {quantization!r:.80} to "
+        "choose.",
+        hint=f"Leave out :{quantization[:40]}, or ask what it would need: {planned}.",
+    )

@@ -7,6 +7,7 @@ standard error.
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     With ``HF_DEBUG=1`` in the environment a bug is raised, otherwise it is one line.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    _replace_unencodable()
     # Imports make objects that live to the end: looking for garbage among them is a tenth of a run.
     gc.disable()
     try:
@@ -53,6 +55,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if argv is None:
             # The process ends: a last search for garbage takes a tenth of a run as well.
             gc.freeze()
+
+
+def _replace_unencodable() -> None:
+    """Let standard streams without Unicode show a question mark, where they would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if (
+            isinstance(stream, io.TextIOWrapper)
+            and not stream.encoding.lower().startswith("utf")
+            # A C locale's output takes "surrogateescape", which raises as well.
+            and stream.errors in {"strict", "surrogateescape"}
+        ):
+            stream.reconfigure(errors="replace")
 
 
 def _run(words: list[str]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO, TypeVar
 
 from hfmem.errors import UsageError
-from hfmem.report.screen import Screen
+from hfmem.report.screen import Screen, in_ascii
 
 BROKEN_PIPE = 141
 """What a shell reports of a program that a closed pipe ended."""
@@ -47,8 +47,18 @@ def _is_unicode(encoding: str | None) -> bool:
         return False
 
 
+def _holds(encoding: str, text: str) -> bool:
+    if _is_unicode(encoding) or text.isascii():
+        return True
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def to_stdout(text: str) -> None:
-    """Write and flush; what the encoding lacks is a question mark.
+    """Write and flush; of what the encoding lacks our own signs are spelled, the rest is ``?``.
 
     Raises UsageError when it cannot be written, and PipeClosed when nobody reads on.
     """
@@ -56,6 +66,8 @@ def to_stdout(text: str) -> None:
     if stream is None:
         raise UsageError("Standard output is closed.", hint="Write to a file: -o FILE")
     encoding = stream.encoding or "utf-8"
+    if not _holds(encoding, text):
+        text = in_ascii(text)
     try:
         stream.write(text.encode(encoding, "replace").decode(encoding))
         stream.flush()

@@ -49,6 +49,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     fits: bool
     max_ctx: int | None
     max_batch: int | None
+    smallest_count: int | None
+    """The fewest of the card that hold it; None where none do."""
 
 
 def advise(
@@ -74,7 +76,8 @@ def advise(
     ]
     advice += _placed(asked, group, model=model, runtime=runtime)
     advice += _first(_quantized(asked, model, runtime), group, model=model, runtime=runtime)
-    advice += _more_gpus(asked, group, model=model, runtime=runtime)
+    counts = _counts(limits, group, runtime=runtime)
+    advice += _more_gpus(asked, group, counts, model=model, runtime=runtime)
     return tuple(advice)
 
 
@@ -155,8 +158,10 @@ def _first(
     return []
 
 
-def _more_gpus(asked: Workload, group: GpuGroup, *, model: Model, runtime: Runtime) -> list[Advice]:
-    for count in (one for one in COUNTS if one > group.count):
+def _more_gpus(
+    asked: Workload, group: GpuGroup, counts: tuple[int, ...], *, model: Model, runtime: Runtime
+) -> list[Advice]:
+    for count in counts:
         more = replace(group, count=count)
         label = f"{count} × {group.gpu.id}"
         for flags in _layouts(asked, count, runtime):
@@ -165,6 +170,15 @@ def _more_gpus(asked: Workload, group: GpuGroup, *, model: Model, runtime: Runti
             if found is not None:
                 return [found]
     return []
+
+
+def _counts(limits: Limits, group: GpuGroup, *, runtime: Runtime) -> tuple[int, ...]:
+    """Counts beyond the group's: the fewest where whole layers are dealt out, which takes any
+    number, else those that usually divide a model's heads."""
+    if runtime.spans_nodes:
+        return tuple(one for one in COUNTS if one > group.count)
+    count = limits.smallest_count
+    return (count,) if count is not None and count > group.count else ()
 
 
 def _layouts(asked: Workload, count: int, runtime: Runtime) -> Iterator[Flags]:

@@ -57,7 +57,6 @@ MAX_COUNT = 4096
 _MAX_BYTES = 64 * 2**40
 _COUNTED = re.compile(r"(.*?)\s*:\s*(-?\d{1,9})", re.DOTALL)
 _SIZE = re.compile(r"\d+(?:\.\d+)?\s*(?:[kmgt](?:i?b)?|b)", re.IGNORECASE | re.ASCII)
-_TIMES = re.compile(r"(\d{1,4})\s*x\s*(\S.*)", re.IGNORECASE)
 
 # Raw transfers per second and lane, times the 128b/130b line code, in bytes.
 _PCIE_LANE = {
@@ -215,12 +214,14 @@ def find(query: str) -> Gpu:
         return exact
     found = _holding(query)
     if not found:
-        raise _unknown(query)
+        from hfmem.hardware.card_refusals import unknown
+
+        raise unknown(query, _by_key())
     fewest = min(extra for extra, _ in found)
     best = [gpu for extra, gpu in found if extra == fewest]
     if len(best) > 1:
         raise UsageError(
-            f"GPU {_shown(query)} could be several.",
+            f"GPU {shown(query)} could be several.",
             hint=f"Say which: {_listed(best)}.",
         )
     return best[0]
@@ -300,7 +301,7 @@ def _sized(text: str) -> Gpu:
     size = parse_size(text)
     if not MIB <= size <= _MAX_BYTES:
         raise UsageError(
-            f"{_shown(text)} is no memory size of a GPU.", hint="Write for example 24GiB or 80GB."
+            f"{shown(text)} is no memory size of a GPU.", hint="Write for example 24GiB or 80GB."
         )
     label = text.replace(" ", "")
     return Gpu(id=label, name=label, usable_bytes=size, usable_basis="given")
@@ -318,28 +319,11 @@ def _choice_note(query: str, gpu: Gpu) -> str:
     return f"{query} is read as {gpu.id}; also: {_listed(others)}" if others else ""
 
 
-def _unknown(query: str) -> UsageError:
-    import difflib
-
-    times = _TIMES.fullmatch(query.strip())
-    if times and names.key(times[2]) in _by_key():
-        return UsageError(
-            f"{_shown(query)} is no GPU.", hint=f"Write the count last: {times[2]}:{times[1]}."
-        )
-    by_key = _by_key()
-    close = difflib.get_close_matches(names.key(query)[:64], by_key, n=6, cutoff=0.6)
-    ids = list(dict.fromkeys(by_key[key].id for key in close))[:3]
-    meant = f"Did you mean {' or '.join(ids)}? " if ids else ""
-    return UsageError(
-        f"GPU {_shown(query)} is not known.",
-        hint=f"{meant}`hfmem gpus` lists them all; a size such as 24GiB works too.",
-    )
-
-
 def _listed(cards: list[Gpu]) -> str:
     ids = [gpu.id for gpu in cards[:8]]
     return ", ".join(ids) + (", …" if len(cards) > 8 else "")
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """What was typed, as an error quotes it."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

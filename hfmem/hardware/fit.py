@@ -50,7 +50,7 @@ class Fit(Struct, frozen=True, kw_only=True):
     max_ctx: int | None
     """Largest context at this batch; 0 when not even one token fits, None where unknown."""
     max_batch: int | None
-    """Largest batch at this context."""
+    """Largest batch at this context, of those that the engine runs at once."""
     pool: Pool | None = None
     """The engine's KV pool on this group; None for engines whose cache grows."""
     offload: DeviceMap | None = None
@@ -125,10 +125,17 @@ def judge(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtime
             lambda tokens: need(tokens, batch),
             usable=usable,
             start=ctx,
-            limit=max(1, (model.decoder.max_context or SEARCH_CTX) - workload.media_tokens),
+            limit=max(
+                1,
+                ctx if verdict in ("fits", "tight") else 0,
+                (model.decoder.max_context or SEARCH_CTX) - workload.media_tokens,
+            ),
         ),
         max_batch=_largest(
-            lambda sequences: need(ctx, sequences), usable=usable, start=batch, limit=SEARCH_BATCH
+            lambda sequences: need(ctx, sequences),
+            usable=usable,
+            start=batch,
+            limit=estimate.most_sequences or SEARCH_BATCH,
         ),
         pool=estimate.pool,
     )
@@ -155,10 +162,13 @@ def advised(fit: Fit, *, model: Model, workload: Workload, runtime: Runtime) -> 
         return fit
     from hfmem.hardware.advice import Limits, advise
 
-    limits = Limits(fits=fit.fits, max_ctx=fit.max_ctx, max_batch=fit.max_batch)
+    count = fewest(fit.group, model=model, workload=workload, runtime=runtime)
+    limits = Limits(
+        fits=fit.fits, max_ctx=fit.max_ctx, max_batch=fit.max_batch, smallest_count=count
+    )
     return replace(
         fit,
-        smallest_count=fewest(fit.group, model=model, workload=workload, runtime=runtime),
+        smallest_count=count,
         advice=advise(fit.group, limits, model=model, workload=workload, runtime=runtime),
     )
 

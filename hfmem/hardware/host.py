@@ -89,7 +89,8 @@ def host_part(
 
 def _away(fit: Fit, model: Model, workload: Workload, memory: MemoryEstimate) -> int:
     """Bytes of the weights that the cards do not hold: as asked, and for want of room."""
-    asked = (workload.flags.whole("cpu_offload_gb") or 0) * fit.group.count
+    held = memory.phases[-1].part("weights").parts
+    asked = -sum(part.bytes for part in held if part.name == "offloaded")
     if workload.runtime in COMPUTING:
         asked = sum(_told_apart(model, workload, memory).values())
     if fit.verdict != "offload":

@@ -62,13 +62,14 @@ class Asked:
 
     def __init__(self, model: Model, workload: Workload, runtime: Runtime) -> None:
         self._asked = model, workload, runtime
-        self._packed = any(run.packed and run.loaded for run in model.weights or ())
+        packed = any(run.packed and run.loaded for run in model.weights or ())
+        self._by_capability = packed or workload.kv_dtype != "auto" or model.kv_scheme is not None
         self._known: dict[object, tuple[int, Need | None]] = {}
 
     def kind(self, gpu: Gpu) -> object:
         """Cards of one kind differ in their size only; old ones unpack what new ones take as it
-        is."""
-        capability = gpu.compute_capability if self._packed else ""
+        is, and read fewer types of cache."""
+        capability = gpu.compute_capability if self._by_capability else ""
         return device_of(gpu), class_of(gpu), capability
 
     def need(self, gpu: Gpu, count: int) -> Need | None:

@@ -83,12 +83,16 @@ def _savers(run: TrainingRun) -> Iterator[Change]:
         yield "--loss fused", lambda r: replace(r, loss="fused")
     if run.checkpointing == "none":
         yield "--gradient-checkpointing", lambda r: replace(r, checkpointing="full")
-    if run.micro_batch > 1:
+    if run.micro_batch > 1 and run.optimizer_in_backward:
+        yield "--micro-batch 1", lambda r: replace(r, micro_batch=1)
+    elif run.micro_batch > 1:
         yield (
             f"--micro-batch 1 --grad-accum {run.micro_batch * run.grad_accum}",
             lambda r: replace(r, micro_batch=1, grad_accum=r.micro_batch * r.grad_accum),
         )
-    if run.parallel.dp > 1 and not run.parallel.zero and run.parallel.fsdp is None:
+    layout = run.parallel
+    unsharded = layout.dp > 1 and not layout.zero and layout.fsdp is None
+    if unsharded and not run.optimizer_in_backward:
         yield "--zero 3", lambda r: replace(r, parallel=replace(r.parallel, zero=3))
     if run.rollout.vllm_share is not None and not run.rollout.vllm_sleeps:
         yield (

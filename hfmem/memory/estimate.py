@@ -73,6 +73,9 @@ class MemoryEstimate(Struct, frozen=True, kw_only=True):
     host: Term | None = None
     """What the host's memory holds beside the devices, at its largest; None where the host is the
     device, and for engines whose share of it is not described."""
+    most_sequences: int | None = None
+    """How many sequences the engine runs at once at most, whatever the memory; None where nothing
+    but memory bounds them."""
     refusal: str | None = None
     """Why the engine would not start on this group whatever the workload; None where it would."""
 

@@ -32,7 +32,7 @@ class LayerGradients(Struct, frozen=True):
         return one.total(
             trained,
             lambda p: p.elements * gradient_width(p, self.run),
-            sharded=shards_gradients(self.run.parallel),
+            sharded=shards_gradients(self.run),
         )
 
     def outside(self, *, first: bool) -> int:
@@ -48,7 +48,7 @@ class LayerGradients(Struct, frozen=True):
         return end.total(
             [p for p in self.parameters if p.trained],
             lambda p: p.elements * gradient_width(p, self.run),
-            sharded=shards_gradients(self.run.parallel),
+            sharded=shards_gradients(self.run),
         )
 
     def cast(self, layer: int) -> int:

@@ -43,6 +43,9 @@ class Parallel(Struct, frozen=True, kw_only=True):
     zero: int = 0
     """Stage of ZeRO, 0 to 3."""
     fsdp: Fsdp | None = None
+    no_sync: bool = False
+    """Under FSDP, gradients stay whole while micro-batches are accumulated (torch 2.13
+    FullyShardedDataParallel.no_sync)."""
     gpus_per_node: int = 8
     offload: Offload = "none"
     ddp: bool = True
@@ -180,7 +183,15 @@ def _contradictions(run: TrainingRun) -> tuple[tuple[bool, str, str], ...]:
         (
             layout.offload != "none" and layout.zero == 0 and layout.fsdp is None,
             "Offload needs an engine that shards.",
-            "Add --zero 2, --zero 3 or --fsdp full.",
+            "Add --zero 3 or --fsdp full."
+            if layout.offload == "params"
+            else "Add --zero 2 or --zero 3.",
+        ),
+        (
+            # torch 2.13 distributed/fsdp/_fully_shard/_fsdp_api.py: CPUOffloadPolicy
+            layout.offload == "optimizer" and layout.fsdp is not None,
+            "FSDP offloads parameters, gradients and optimizer states together.",
+            "Say --offload params.",
         ),
         (
             layout.offload == "params" and layout.zero not in (0, 3),

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from hfmem.memory.term import Term
 from hfmem.memory.training_parameters import Parameter
-from hfmem.memory.training_run import Parallel
+from hfmem.memory.training_run import Parallel, TrainingRun
 
 # DeepSpeed runtime/zero/config.py and its defaults for stages 1 to 3.
 REDUCE_BUCKET, ALLGATHER_BUCKET = 500_000_000, 500_000_000
@@ -104,9 +104,11 @@ def shards_weights(layout: Parallel) -> bool:
     return layout.zero == 3 or layout.fsdp in ("full", "hybrid", "grad-op")
 
 
-def shards_gradients(layout: Parallel) -> bool:
+def shards_gradients(run: TrainingRun) -> bool:
     """Whether each data-parallel rank keeps only its part of the gradients."""
-    return layout.zero >= 2 or layout.fsdp is not None
+    layout = run.parallel
+    whole = layout.no_sync and run.grad_accum > 1
+    return layout.zero >= 2 or (layout.fsdp is not None and not whole)
 
 
 def shards_states(layout: Parallel) -> bool:

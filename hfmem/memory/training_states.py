@@ -66,7 +66,7 @@ def states(rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun) -> S
     step = _step(rank, trained, run, chosen)
     host = 0
     if layout.offload != "none":
-        host += kept.bytes + _fp32_gradients(rank, trained, run)
+        host += kept.bytes + _host_gradients(rank, trained, run)
         kept, step, gradients = _on_host(kept), _on_host(step), _on_host(gradients)
     if layout.offload == "params":
         host += weights.bytes
@@ -152,7 +152,7 @@ def _divided(size: int, whole: int) -> str:
 
 
 def _gradients(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun) -> Term:
-    sharded = shards_gradients(run.parallel)
+    sharded = shards_gradients(run)
     if run.optimizer_in_backward:
         size = largest(rank, trained, run)
         because = f"the largest parameter's, {size:,} bytes: each is used and freed at once"
@@ -233,6 +233,19 @@ def _optimizer(
 def _fp32_gradients(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun) -> int:
     masters = (parameter for parameter in trained if _has_master(parameter, run))
     return rank.total(masters, lambda p: 4 * p.elements, sharded=shards_states(run.parallel))
+
+
+def _host_gradients(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun) -> int:
+    """Bytes of what the host's optimizer steps with: fp32 beside a master weight, else as is.
+
+    Each in the type of the parameter that it updates (torch 2.13 optim; FSDP2 moves a gradient to
+    the host in its own: distributed/fsdp/_fully_shard/_fsdp_collectives.py: foreach_reduce).
+    """
+    return rank.total(
+        trained,
+        lambda p: p.elements * (4 if _has_master(p, run) else gradient_width(p, run)),
+        sharded=shards_states(run.parallel),
+    )
 
 
 def _step(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun, chosen: Optimizer) -> Term:

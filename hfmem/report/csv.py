@@ -22,6 +22,8 @@ Row = dict[str, str | int | None]
 
 _CELL_LIMIT = 32_767
 """The most characters that a spreadsheet's cell holds."""
+# And what an output without Unicode spells as one of them (screen.in_ascii).
+_FORMULA = ("=", "+", "-", "@", "━", "╸", "–", "−")
 _COLUMNS = (
     "model",
     "revision",
@@ -66,7 +68,7 @@ def document(answers: Iterable[Estimate | Failure]) -> str:
 def safe(text: str) -> str:
     r"""A cell that no spreadsheet takes for a formula: ``safe("=1+1") == "'=1+1"``."""
     cell = clean(text, limit=_CELL_LIMIT)
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@")) else cell
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def _row(answer: Estimate | Failure) -> Row:

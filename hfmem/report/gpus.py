@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 
 from msgspec.structs import asdict
@@ -30,19 +32,22 @@ def table(gpus: Sequence[Gpu], screen: Screen) -> RenderableType:
         grid.add_column("generation", style="dim", no_wrap=True)
         grid.add_column("usable is", style="dim", no_wrap=True)
     for gpu in gpus:
-        flops = gpu.bf16_flops or gpu.fp16_flops
         row = [gpu.id]
         if screen.columns >= 90:
             row.append(gpu.name)
-        row += [
-            f"{gpu.usable_bytes / GIB:,.2f}",
-            _scaled(gpu.bandwidth_bytes_per_second, 10**9),
-            _scaled(flops, 10**12),
-        ]
+        row += _figures(gpu)
         if screen.columns >= 76:
             row += [gpu.architecture, gpu.usable_basis]
         grid.add_row(*row)
     return grid
+
+
+def _figures(gpu: Gpu) -> list[str]:
+    return [
+        f"{gpu.usable_bytes / GIB:,.2f}",
+        _scaled(gpu.bandwidth_bytes_per_second, 10**9),
+        _scaled(gpu.bf16_flops or gpu.fp16_flops, 10**12),
+    ]
 
 
 def _scaled(value: int | None, unit: int) -> str:
@@ -57,3 +62,30 @@ def json_document(gpus: Sequence[Gpu]) -> str:
         "gpus": [asdict(gpu) for gpu in gpus],
     }
     return dumps(document, indent=2) + "\n"
+
+
+def csv_document(gpus: Sequence[Gpu]) -> str:
+    """One row a card with the columns of the JSON; unknown is empty, aliases are parted by blanks.
+
+    Sizes are bytes, rates are per second.
+    """
+    target = io.StringIO(newline="")
+    writer = csv.DictWriter(target, Gpu.__struct_fields__, lineterminator="\r\n")
+    writer.writeheader()
+    for gpu in gpus:
+        writer.writerow({**asdict(gpu), "aliases": " ".join(gpu.aliases)})
+    return target.getvalue()
+
+
+def markdown_document(gpus: Sequence[Gpu]) -> str:
+    """The columns of the table, as GitHub shows them."""
+    from hfmem.report.markdown import escape
+
+    rows = [
+        "| gpu | name | usable GiB | GB/s | 16-bit TFLOPS | generation | usable is |",
+        "| --- | --- | ---: | ---: | ---: | --- | --- |",
+    ]
+    for gpu in gpus:
+        cells = (gpu.id, gpu.name, *_figures(gpu), gpu.architecture, gpu.usable_basis)
+        rows.append(f"| {' | '.join(map(escape, cells))} |")
+    return "\n".join(rows) + "\n"

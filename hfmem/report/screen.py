@@ -11,8 +11,11 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-# One character for one, so that columns stay aligned.
-_ASCII = str.maketrans("·×–…━╸", "*x-.=-")
+# One character for one where there is one, so that columns stay aligned.
+_ASCII = str.maketrans(
+    {"·": "*", "×": "x", "–": "-", "…": ".", "━": "=", "╸": "-", "−": "-"}
+    | {"≥": ">=", "≤": "<=", "→": "->", "µ": "u"}
+)
 # The blanks that fill a row's last column, among the codes that end its styles.
 _TRAILING = re.compile(r"(?: |\x1b\[[\d;]*m)+$", re.MULTILINE)
 PIPE_WIDTH = 10_000
@@ -52,5 +55,10 @@ def draw(renderable: RenderableType, screen: Screen) -> str:
     with console.capture() as capture:
         console.print(renderable)
     text = _TRAILING.sub(lambda match: match[0].replace(" ", ""), capture.get())
+    return text if screen.unicode else in_ascii(text)
+
+
+def in_ascii(text: str) -> str:
+    """Our own signs as ASCII has them: ``in_ascii("2 × 8 · 1") == "2 x 8 - 1"``."""
     # Between blanks the dot separates, elsewhere it multiplies.
-    return text if screen.unicode else text.replace(" · ", " - ").translate(_ASCII)
+    return text.replace(" · ", " - ").translate(_ASCII)

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from hfmem.answer import Estimate, Failure
-from hfmem.download import Download
 from hfmem.checkpoint.snapshot import Note
+from hfmem.download import Download
 from hfmem.gpu import Gpu, GpuGroup
 from hfmem.hardware.fit import Fit
 from hfmem.memory.estimate import PARTS, MemoryEstimate, Phase

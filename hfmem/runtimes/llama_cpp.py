@@ -99,6 +99,7 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         offloaded_bytes=None
         if alone
         else worst.part("activations").bytes + (0 if fitted else outside),
+        most_sequences=MAX_SLOTS,
         refusal=None
         if chosen.slots <= MAX_SLOTS
         else f"llama.cpp runs at most {MAX_SLOTS} sequences at once.",

@@ -28,7 +28,7 @@ from hfmem.model.parameters import routing
 from hfmem.runtimes.vllm_cache import CachePlan, plan
 from hfmem.runtimes.vllm_peak import encoder_notes, widths
 from hfmem.runtimes.vllm_rank import Stage, stage_of
-from hfmem.runtimes.vllm_refusals import unread_kv_dtype
+from hfmem.runtimes.vllm_refusals import too_few_tokens, unread_kv_dtype, unread_on_card
 from hfmem.runtimes.vllm_settings import Settings, settings
 from hfmem.runtimes.vllm_support import support
 from hfmem.runtimes.vllm_workspaces import latent_of
@@ -61,6 +61,10 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     )
     worst = max(stages, key=lambda one: one.phase.memory.bytes)
     unread = unread_kv_dtype(chosen.kv_dtype, model)
+    few = too_few_tokens(step=chosen.step, sequences=chosen.sequences)
+    told = few if group is None else None
+    old = unread_on_card(chosen.kv_dtype, model, chosen.gpu, version=workload.version)
+    together = workload.flags.whole("max_num_seqs")
     packed = model.quantization == "bitsandbytes" and workload.quantize is None
     layout = chosen.layout
     return MemoryEstimate(
@@ -74,20 +78,26 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         notes=(
             *taken.notes,
             *(Note(code="kv_dtype_unread", message=one) for one in (unread,) if one),
+            *(Note(code="few_batched_tokens", message=one) for one in (told,) if one),
             *_notes(model, workload, chosen, caches),
             *encoder_notes(worst.phase.part("activations")),
             *_untold(unknown, model),
         ),
         host=while_serving(
-            model, offloaded=(workload.flags.whole("cpu_offload_gb") or 0) * layout.ranks
+            model, offloaded=sum(one.offloaded for one in stages) * layout.tp * layout.dp
         ),
         outside_bytes=worst.outside,
         offloaded_bytes=worst.phase.memory.bytes - worst.outside - worst.offloadable,
         budget_bytes=None if group is None else _budget(chosen, workload, group, stages),
         pool=None if group is None or unknown else _pool(chosen, workload, group, caches, stages),
+        most_sequences=None if together is None else together * layout.dp,
         refusal=None
         if group is None
-        else taken.refusal or unread or _refusal(chosen, group, worst, workload, packed=packed),
+        else taken.refusal
+        or unread
+        or old
+        or _refusal(chosen, group, worst, workload, packed=packed)
+        or few,
     )
 
 
@@ -309,10 +319,12 @@ def _notes(
             f"{chosen.step:,} claims less."
         )
         found.append(Note(code="in_flight_tokens", message=message))
-    if workload.batch > chosen.sequences * chosen.layout.dp:
+    together = chosen.sequences * chosen.layout.dp
+    if workload.batch > together:
         message = (
-            f"vLLM runs at most {chosen.sequences:,} sequences at once here; raise --max-num-seqs "
-            f"for {workload.batch:,}."
+            f"vLLM runs at most {together:,} sequences at once here and queues the other "
+            f"{workload.batch - together:,}; raise --max-num-seqs for {workload.batch:,}, whose "
+            "memory is computed."
         )
-        found.append(Note(code="max_num_seqs", message=message))
+        found.append(Note(code="queued", message=message))
     return tuple(found)

@@ -29,6 +29,8 @@ class Stage(Struct, frozen=True, kw_only=True):
     outside: int
     fixed: int
     """Inside the budget, without the cache."""
+    offloaded: int
+    """Of the weights, in the host's memory: as asked, at most all layers."""
     offloadable: int
     block_bytes: int
 
@@ -94,6 +96,7 @@ def stage_of(
         phase=Phase(name="decode", memory=memory),
         outside=out,
         fixed=memory.bytes - cache.bytes - out,
+        offloaded=offload,
         offloadable=layered - offload,
         block_bytes=block_bytes,
     )

@@ -16,6 +16,7 @@ from hfmem.errors import (
     ModelNotFoundError,
     OfflineError,
     RateLimitedError,
+    RevisionNotFoundError,
     UsageError,
 )
 from hfmem.source.ref import ModelRef, parse
@@ -136,12 +137,34 @@ def _offline(ref: ModelRef, access: Access) -> Snapshot:
 def _recorded_only(ref: ModelRef, access: Access) -> Snapshot:
     kept = _recorded(ref, access)
     if kept is None:
+        _check_revision(ref, access)
         where = f"{access.recorded} and " if access.recorded else ""
         raise ModelNotFoundError(
             f"There are no recorded facts of {ref.name} in {where}the package.",
             hint="`hfmem record MODEL -o DIR` writes them; then pass --recorded DIR.",
         )
     return kept
+
+
+def _check_revision(ref: ModelRef, access: Access) -> None:
+    """Raise RevisionNotFoundError where there are recorded facts, but of other revisions."""
+    from hfmem.source import recorded
+
+    inside = recorded.find(ref.name, access.recorded) if access.recorded else None
+    found = [one for one in (inside, recorded.bundled(ref.name)) if one is not None]
+    if not found or any(ref.revision in (None, "main", one.revision) for one in found):
+        return
+    known = " and ".join(
+        f"{f'of revision {one.revision}' if one.revision else 'of no known revision'} "
+        f"({one.source})"
+        for one in found
+    )
+    raise RevisionNotFoundError(
+        f"There are no recorded facts of {ref.name} at {str(ref.revision)!r:.80}, only facts "
+        f"{known}.",
+        hint="Leave out the revision, or `hfmem record MODEL --revision REV -o DIR` and pass "
+        "--recorded DIR.",
+    )
 
 
 def _kept(ref: ModelRef, access: Access) -> Snapshot | None:

@@ -45,7 +45,7 @@ def translate(
         case _ if said == _INVALID_TOKEN:
             return GatedModelError(
                 "The Hub does not accept the token that was sent.",
-                hint="Log in again with `hf auth login`, or unset HF_TOKEN.",
+                hint="Check --token or HF_TOKEN, or log in again with `hf auth login`.",
             )
         case hub_errors.RepositoryNotFoundError():
             return ModelNotFoundError(

@@ -360,6 +360,20 @@ def test_an_unknown_quantization_names_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked", "message", "hint"),
+    [
+        ("Q4_0", "no quantization 'Q4_0' to choose", ":Q4_0, or"),
+        ("Q4_0", "has no GGUF files", "--quantize q4_0 --runtime llama.cpp"),
+        ("model-Q4_0.gguf", "has no GGUF files, so no 'model-Q4_0.gguf'", "Leave out the file"),
+    ],
+)
+def test_a_quantization_needs_gguf_files(asked: str, message: str, hint: str) -> None:
+    with pytest.raises(NoWeightsError, match=message) as caught:
+        weight_files(listing(["config.json", "model.safetensors"]), quantization=asked)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("names", "because"),
     [
         (["config.json", *shards("model", 3)[:2]], "incomplete"),

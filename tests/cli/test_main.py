@@ -37,6 +37,8 @@ from hfmem.hardware.fit import Fit
         ("gpt2 --format xlsx", "'xlsx' is not one of 'table'", "--help"),
         ("gpt2 --fail-over 24G", "'24G' is not a size.", "24GiB"),
         ("gpt2 --json --format csv", "contradict each other", "Keep one"),
+        ("gpus --json --format csv", "contradict each other", "Keep one"),
+        ("gpus --format xlsx", "'xlsx' is not one of 'table'", "--help"),
         ("gpt2 --json -o x.csv", "contradict each other", "Keep one"),
         ("gpt2 -o x.xlsx", "'.xlsx' means no format", ".json"),
         ("gpt2 --format parquet", "Parquet is not for a terminal.", "-o FILE.parquet"),

@@ -111,11 +111,23 @@ def test_screen(
     assert (screen.colour, screen.unicode) == (colour, unicode)
 
 
-def test_what_the_encoding_lacks_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "text", "written"),
+    [
+        ("cp1252", "ä 漢", b"\xe4 ?"),
+        ("cp1252", "2·b × 8", b"2\xb7b \xd7 8"),
+        ("cp1252", "2 × 8 ≥ 9", b"2 x 8 >= 9"),
+        ("ascii", "2·b × 8 · 漢", b"2*b x 8 - ?"),
+        ("utf-8", "×\ud800", "×?".encode()),
+    ],
+)
+def test_what_the_encoding_lacks_is_replaced(
+    encoding: str, text: str, written: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252"))
-    to_stdout("ä 漢\n")
-    assert raw.getvalue() == b"\xe4 ?\n"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    to_stdout(text)
+    assert raw.getvalue() == written
 
 
 def test_a_full_disk_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(
-    *words: str, env: dict[str, str] | None = None, python: tuple[str, ...] = ()
+    *words: str,
+    env: dict[str, str] | None = None,
+    python: tuple[str, ...] = (),
+    errors: str = "strict",
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *python, "-m", "hfmem", *words],
@@ -24,6 +27,7 @@ def run(
         env=os.environ | {"PYTHONIOENCODING": "utf-8"} | (env or {}),
         capture_output=True,
         text=True,
+        errors=errors,
         check=False,
         timeout=60,
     )
@@ -89,6 +93,25 @@ def test_completion_script(shell: str) -> None:
     )
     assert done.returncode == 0
     assert "_HFMEM_COMPLETE=complete_" in done.stdout
+
+
+@pytest.mark.parametrize("words", [("--help",), ("audit", "--help"), ("train", "--help")])
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"PYTHONIOENCODING": "latin-1"},
+        # An empty PYTHONIOENCODING is none.
+        {
+            **{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+            "PYTHONIOENCODING": "",
+        },
+    ],
+    ids=["latin-1", "C locale"],
+)
+def test_help_without_unicode(words: tuple[str, ...], env: dict[str, str]) -> None:
+    done = run(*words, env=env, errors="replace")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--json" in done.stdout
 
 
 def test_a_closed_pipe_is_quiet() -> None:

@@ -54,6 +54,20 @@ def test_a_long_context_is_shortened_or_its_cache_halved() -> None:
     assert not longer.fit[0].fits
 
 
+@pytest.mark.parametrize(
+    ("runtime", "gpu", "ctx"),
+    [("transformers", "rtx-4070", 32_768), ("llama.cpp", "rtx-3080-10gb", 40_960)],
+)
+def test_whole_layers_go_to_the_fewest_cards(runtime: str, gpu: str, ctx: int) -> None:
+    found = advice("Qwen/Qwen3-8B", gpu, runtime=runtime, ctx=ctx)["gpus"]
+    for count, fits in ((found.count, True), (found.count - 1, False)):
+        again = hfmem.estimate(
+            "Qwen/Qwen3-8B", gpu=f"{gpu}:{count}", runtime=runtime, ctx=ctx, source="recorded"
+        )
+        assert again.fit[0].fits == fits
+    assert found.count == 3
+
+
 def test_fewer_sequences() -> None:
     found = advice(SMALL, "rtx-4090", runtime="vllm", ctx=8192, batch=100)
     batch = int(found["batch"].label.split()[0])

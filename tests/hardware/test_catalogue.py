@@ -199,6 +199,8 @@ def test_a_name_of_several_cards_lists_them(query: str, candidates: list[str]) -
         ("auto", "`hfmem gpus`"),
         ("2xh100", "h100:2"),
         ("8 x H100", "H100:8"),
+        ("foo", "rtx-4090, rtx-5090,"),
+        ("rtx4900", "h100-sxm"),
     ],
 )
 def test_an_unknown_name_gets_a_hint(query: str, hint: str) -> None:
@@ -224,6 +226,22 @@ def test_parse_gpu(text: str, id_: str, count: int, usable_bytes: int | None) ->
     if usable_bytes is not None:
         assert group.gpu.usable_basis == "given"
         assert group.gpu.usable_bytes == usable_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("-1GiB", "'-1GiB' is no memory size of a GPU.", "24GiB or 80GB"),
+        ("1e3GiB", "'1e3GiB' is no memory size of a GPU.", "24GiB or 80GB"),
+        ("h100:x", "'x' is no count.", "Write h100:COUNT with a COUNT of 1 to 4096."),
+    ],
+)
+def test_a_wrong_size_or_count_is_said(text: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse_gpu(text)
+    assert message in error.value.message
+    assert hint in error.value.hint
+    assert "Did you mean" not in error.value.hint
 
 
 @pytest.mark.parametrize(

@@ -113,13 +113,26 @@ def test_limits_are_exact(size: int, per_token: int, batch: int, ctx: int) -> No
     found = fit(card(size), runtime(weights=500, per_token=per_token), batch=batch, ctx=ctx)
     free = size - 500
     fitting = max(0, free // (per_token * batch)) if free >= 0 else 0
-    assert found.max_ctx == min(fitting, MAX_CONTEXT)
+    # A context beyond the model's maximum is computed as asked.
+    assert found.max_ctx == min(fitting, max(MAX_CONTEXT, ctx) if found.fits else MAX_CONTEXT)
     assert found.max_batch == (max(0, free // (per_token * ctx)) if free >= 0 else 0)
 
 
 def test_a_need_that_does_not_grow_ends_at_the_limit() -> None:
     found = fit(card(1000), runtime(weights=10, per_token=0))
     assert (found.max_ctx, found.max_batch) == (MAX_CONTEXT, 2**20)
+
+
+# Five sequences of 100 tokens beside 500.
+@pytest.mark.parametrize(("most", "expected"), [(None, 5), (4, 4), (5, 5), (6, 5)])
+def test_no_more_sequences_than_the_engine_runs(most: int | None, expected: int) -> None:
+    engine = runtime(weights=500, per_token=1)
+    known = engine.estimate
+
+    def limited(model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
+        return replace(known(model, workload, group), most_sequences=most)
+
+    assert fit(card(1000), replace(engine, estimate=limited)).max_batch == expected
 
 
 @pytest.mark.parametrize(

@@ -275,6 +275,17 @@ def test_weights_that_vllm_streams_slow_it_down() -> None:
     assert with_it.basis == "assumed"
 
 
+def test_vllm_streams_no_more_than_the_layers() -> None:
+    plain = workload(ctx=4096, runtime="vllm")
+    card = GpuGroup(gpu=find("h100-sxm"))
+    all_layers, far_more = (
+        rates(LLAMA, replace(plain, flags=Flags((("cpu_offload_gb", size * 2**30),))), card)
+        for size in (14, 1000)  # its layers are 13.0 GiB
+    )
+    assert far_more.per_sequence == all_layers.per_sequence
+    assert far_more.first_token_seconds == all_layers.first_token_seconds
+
+
 def test_a_batch_is_faster_together_and_slower_each() -> None:
     card = GpuGroup(gpu=find("h100-sxm"))
     one, many = (rates(LLAMA, workload(ctx=512, batch=n, runtime="vllm"), card) for n in (1, 32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hfmem.hardware.training_advice import advice
-from hfmem.memory.training_run import Parallel, TrainingRun
+from hfmem.memory.training_run import Parallel, TrainingRun, checked
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,17 @@ from hfmem.memory.training_run import Parallel, TrainingRun
             "--optimizer adamw",
         ),
         (TrainingRun(), lambda _: False, ""),
+        # Neither accumulation nor sharding beside an optimizer that steps in the backward pass.
+        (
+            TrainingRun(optimizer_in_backward=True, micro_batch=2, parallel=Parallel(dp=8)),
+            lambda r: bool(checked(r)) and r.micro_batch == 1,
+            "--micro-batch 1",
+        ),
+        (
+            TrainingRun(optimizer_in_backward=True, parallel=Parallel(dp=8)),
+            lambda r: bool(checked(r)) and r.method == "lora" and r.parallel.zero == 3,
+            "--method lora --zero 3",
+        ),
     ],
 )
 def test_advice(run: TrainingRun, holds: object, says: str) -> None:

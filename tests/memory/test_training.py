@@ -189,6 +189,8 @@ def _adds_up(term: object) -> None:
         (TrainingRun(parallel=Parallel(dp=8, zero=2, fsdp="full")), "two ways"),
         (TrainingRun(parallel=Parallel(offload="optimizer")), "engine"),
         (TrainingRun(parallel=Parallel(dp=2, zero=2, offload="params")), "stage 3"),
+        # torch.distributed.fsdp.CPUOffloadPolicy: one switch for all three.
+        (TrainingRun(parallel=Parallel(dp=2, fsdp="full", offload="optimizer")), "together"),
         (TrainingRun(parallel=Parallel(tp=3)), "32 attention heads"),
         (TrainingRun(parallel=Parallel(pp=33)), "32 layers"),
         (TrainingRun(parallel=Parallel(sp=True)), "tensor-parallel"),

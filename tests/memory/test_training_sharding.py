@@ -59,19 +59,36 @@ def test_fsdp_shards_fp32_and_gathers_blocks_in_16_bits() -> None:
     assert parts["gathered root"] == 2 * (2 * 128_256 * 4096 + 4096)
 
 
+def test_gradients_stay_whole_without_synchronization() -> None:
+    """torch 2.13 FullyShardedDataParallel.no_sync: unsharded gradients are accumulated."""
+    layout = Parallel(dp=8, fsdp="full", no_sync=True)
+    once, accumulated = (step(layout, precision="bf16", grad_accum=n) for n in (1, 2))
+    assert once.part("gradients").bytes == pytest.approx(2 * P / 8, rel=1e-6)
+    assert accumulated.part("gradients").bytes == 2 * P
+
+
 def test_hybrid_sharding_stays_inside_a_node() -> None:
     full = step(Parallel(dp=32, fsdp="full")).part("weights").bytes
     hybrid = step(Parallel(dp=32, fsdp="hybrid")).part("weights").bytes
     assert hybrid == pytest.approx(4 * full, rel=1e-6)
 
 
-def test_offload_puts_states_in_the_host() -> None:
-    found = training_estimate(
-        LLAMA, replace(RUN, parallel=Parallel(dp=8, zero=3, offload="params"))
-    )
+@pytest.mark.parametrize(
+    ("layout", "precision", "each"),
+    [
+        # ZeRO-Infinity, arXiv:2104.07857: fp32 master weights, moments and gradients, and 16-bit
+        # weights, once for all ranks.
+        (Parallel(dp=8, zero=3, offload="params"), "bf16-mixed", 18),
+        # torch 2.13 CPUOffloadPolicy: fp32 shards, gradients and both moments of AdamW.
+        (Parallel(dp=8, fsdp="full", offload="params"), "bf16-mixed", 16),
+        # The same four in 16 bits.
+        (Parallel(dp=8, fsdp="full", offload="params"), "bf16", 8),
+    ],
+)
+def test_offload_puts_states_in_the_host(layout: Parallel, precision: str, each: int) -> None:
+    found = training_estimate(LLAMA, replace(RUN, parallel=layout, precision=precision))
     assert found.host is not None
-    # fp32 master weights, moments and gradients, and 16-bit weights, once for all ranks.
-    assert found.host.bytes == pytest.approx(18 * P, rel=1e-5)
+    assert found.host.bytes == pytest.approx(each * P, rel=1e-5)
     for phase in found.phases:
         assert phase.part("optimizer").bytes == 0
         assert phase.part("weights").bytes == 0

@@ -25,6 +25,9 @@ def read(*answers: Estimate | Failure) -> list[dict[str, str]]:
         ("=1+1", "'=1+1"),
         ("+1", "'+1"),
         ("-1", "'-1"),
+        # An output without Unicode spells these = and -.
+        ("━1+1", "'━1+1"),
+        ("−1", "'−1"),
         ("@SUM(A1)", "'@SUM(A1)"),
         ("\t=1", "'=1"),
         ("\r=1", "'=1"),

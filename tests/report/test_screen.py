@@ -16,6 +16,7 @@ from hfmem.report.screen import Screen, draw
         ("2 × H100", "2 x H100"),
         ("━━╸", "==-"),
         ("a – b …", "a - b ."),
+        ("≥ 8.9, ≤ 1 − x → y", ">= 8.9, <= 1 - x -> y"),
     ],
 )
 def test_ascii(text: str, ascii_only: str) -> None:

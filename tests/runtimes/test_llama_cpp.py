@@ -17,11 +17,13 @@ from hfmem.errors import UsageError
 from hfmem.flags import flags_of
 from hfmem.gpu import GpuGroup
 from hfmem.hardware.catalogue import find
+from hfmem.hardware.fit import judge
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.workload import workload
 from hfmem.model.describe import describe
 from hfmem.model.layers import RecurrentState
 from hfmem.model.model import Model
+from hfmem.runtimes import RUNTIMES
 from hfmem.runtimes.llama_cpp import estimate
 from hfmem.runtimes.llama_cpp_cache import layer_bytes
 from hfmem.runtimes.llama_cpp_command import llama_server, to_host
@@ -234,6 +236,14 @@ def test_experts_on_the_host_leave_a_copy() -> None:
     grown = part(moved, "activations") - part(whole, "activations")
     # What else the buffer holds beside is partly where the copy was.
     assert tensor * 9 // 10 <= grown <= 2 * tensor
+
+
+@pytest.mark.parametrize("flags", [{}, {"n_gpu_layers": 0}, {"parallel": 2}])
+def test_no_batch_beyond_the_slots(flags: dict[str, Any]) -> None:
+    work = workload(ctx=16, runtime="llama.cpp", flags=flags_of(flags, runtime="llama.cpp"))
+    group = GpuGroup(gpu=find("h200"))
+    found = judge(group, model=model("Qwen/Qwen3-8B"), workload=work, runtime=RUNTIMES["llama.cpp"])
+    assert found.max_batch == 256  # src/llama-cparams.h: LLAMA_MAX_SEQ
 
 
 def test_the_cache_can_stay_with_the_host() -> None:

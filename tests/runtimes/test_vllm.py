@@ -149,6 +149,95 @@ def test_offload_and_a_given_pool() -> None:
     assert 8 * GIB - 2**21 <= given.pool.bytes <= 8 * GIB
 
 
+# At most what every rank's layers take is offloaded (model_executor/offloader/uva.py wraps layers).
+@pytest.mark.parametrize(
+    ("gib", "count", "flags", "share"),
+    [
+        ("1", 1, {}, None),
+        ("1", 2, {"tp": 2}, None),
+        ("100", 1, {}, 1),
+        ("100", 2, {"tp": 2}, 1),
+        ("100", 2, {"pp": 2}, 1),
+    ],
+)
+def test_offloads_no_more_than_the_layers(
+    gib: str, count: int, flags: dict[str, Any], share: int | None
+) -> None:
+    found = memory("Qwen/Qwen3-8B", asked(cpu_offload_gb=gib, **flags), count=count)
+    assert found.host is not None
+    held = sum(part.bytes for part in found.host.parts if part.name == "offloaded")
+    # 36 layers of 192,946,432 parameters each, from the config: q, k, v, o of 4,096 with 32 heads
+    # and 8 KV heads of 128, an MLP of 12,288, norms; the last norm is not of a layer.
+    layers = 36 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 12288) * 2
+    assert held == pytest.approx(count * GIB if share is None else layers, rel=0.001)
+
+
+T4, V100, A100, L4 = (find(name) for name in ("t4", "v100-32gb", "a100-80gb-sxm", "l4"))
+
+
+# v1/attention/backends of vLLM 0.33: flashinfer.py: supports_compute_capability (8.0),
+# triton_attn.py and mla/triton_mla.py: __init__ (8.9).
+@pytest.mark.parametrize(
+    ("name", "kv_dtype", "gpu", "version", "says"),
+    [
+        ("Qwen/Qwen3-8B", "fp8", T4, None, "from compute capability 8.0 on, and Tesla T4 has 7.5"),
+        ("Qwen/Qwen3-8B", "fp8_e5m2", V100, None, "--kv-cache-dtype float16"),
+        ("Qwen/Qwen3-8B", "fp8", A100, None, None),
+        ("Qwen/Qwen3-8B", "fp8_per_token_head", A100, None, "8.9"),
+        ("Qwen/Qwen3-8B", "fp8_per_token_head", L4, None, None),
+        ("Qwen/Qwen3-8B", "auto", T4, None, None),
+        ("Qwen/Qwen3-8B", "fp8", T4, "0.19", None),
+        (DEEPSEEK, "fp8", A100, None, "8.9 on, and A100"),
+    ],
+)
+def test_fp8_cache_on_older_cards(
+    name: str, kv_dtype: str, gpu: Gpu, version: str | None, says: str | None
+) -> None:
+    found = memory(name, asked(512, kv_dtype=kv_dtype, version=version), gpu=gpu)
+    if says is None:
+        assert "KV cache in" not in (found.refusal or "")
+    else:
+        assert says in (found.refusal or "")
+
+
+# config/scheduler.py: verify_max_model_len; engine/arg_utils.py sets the sequences that were not
+# given to the tokens of a step at most, and does not raise the tokens for sequences.
+@pytest.mark.parametrize(
+    ("flags", "refused"),
+    [
+        ({"max_num_batched_tokens": "128", "max_num_seqs": "256"}, True),
+        ({"max_num_batched_tokens": "256", "max_num_seqs": "256"}, False),
+        ({"max_num_batched_tokens": "128"}, False),
+        ({"max_num_seqs": "10000"}, True),
+    ],
+)
+def test_a_step_has_a_token_for_every_sequence(flags: dict[str, Any], refused: bool) -> None:
+    found = memory("Qwen/Qwen3-8B", asked(**flags))
+    assert ("--max-num-batched-tokens" in (found.refusal or "")) == refused
+    alone = VLLM.estimate(model("Qwen/Qwen3-8B"), asked(**flags), None)
+    assert ("few_batched_tokens" in {note.code for note in alone.notes}) == refused
+
+
+# v1/core/sched/scheduler.py: what is beyond max_num_running_reqs waits.
+@pytest.mark.parametrize(
+    ("batch", "flags", "count", "queued", "most"),
+    [
+        (16, {"max_num_seqs": "4"}, 1, True, 4),
+        (4, {"max_num_seqs": "4"}, 1, False, 4),
+        (8, {"max_num_seqs": "4", "dp": 2}, 2, False, 8),
+        (9, {"max_num_seqs": "4", "dp": 2}, 2, True, 8),
+    ],
+)
+def test_sequences_beyond_the_limit_wait(
+    batch: int, flags: dict[str, Any], count: int, queued: bool, most: int
+) -> None:
+    group, work = GpuGroup(gpu=H100, count=count), asked(1024, batch=batch, **flags)
+    found = VLLM.estimate(model("Qwen/Qwen3-8B"), work, group)
+    assert ("queued" in {note.code for note in found.notes}) == queued
+    fit = judge(group, model=model("Qwen/Qwen3-8B"), workload=work, runtime=VLLM)
+    assert fit.max_batch == most
+
+
 @pytest.mark.parametrize(
     ("flags", "count", "says"),
     [

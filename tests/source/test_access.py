@@ -15,6 +15,7 @@ from hfmem.errors import (
     ModelNotFoundError,
     OfflineError,
     RateLimitedError,
+    RevisionNotFoundError,
     UsageError,
 )
 from hfmem.source import Access, cache, find, hub, recorded
@@ -107,9 +108,17 @@ def test_recorded_facts_come_before_bundled_ones(tmp_path: Path, facts: Snapshot
         find("org/neither", access)
 
 
-def test_facts_of_one_commit_do_not_answer_for_another() -> None:
-    with pytest.raises(ModelNotFoundError):
+def test_facts_of_one_commit_do_not_answer_for_another(tmp_path: Path, facts: Snapshot) -> None:
+    with pytest.raises(RevisionNotFoundError, match=r"'v1', only facts of .* \(bundled\)"):
         find(f"{QWEN}@v1", Access(source="recorded"))
+    own = replace(facts, revision="b" * 40, notes=())
+    (tmp_path / recorded.file_name(QWEN)).write_text(recorded.write(own))
+    access = Access(source="recorded", recorded=tmp_path)
+    with pytest.raises(RevisionNotFoundError, match=rf"revision {'b' * 40} \(recorded\) and"):
+        find(f"{QWEN}@v1", access)
+    assert find(f"{QWEN}@{'b' * 40}", access).source == "recorded"
+    with pytest.raises(ModelNotFoundError):
+        find("org/neither@v1", access)
     assert find(f"{QWEN}@main", Access(source="recorded")).model == QWEN
 
 

@@ -181,7 +181,7 @@ def test_a_rename_is_followed_and_said(loopback: LoopbackHub) -> None:
         ("org/nothing", single(), None, ModelNotFoundError, "Check the name"),
         ("org/model@v2", single(), None, RevisionNotFoundError, "org/model/tree/main"),
         ("org/model", single(disabled=True), None, ModelNotFoundError, "another model"),
-        ("org/model", single(), "hf_expired", GatedModelError, "HF_TOKEN"),
+        ("org/model", single(), "hf_expired", GatedModelError, "Check --token or HF_TOKEN, or log"),
     ],
     ids=["gated", "private", "missing", "revision", "disabled", "token"],
 )
