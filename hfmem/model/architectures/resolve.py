@@ -19,7 +19,14 @@ from hfmem.model.architectures.sliding import SLIDING_FAMILIES, uneven
 from hfmem.model.architectures.sparse import SPARSE
 from hfmem.model.architectures.stacks import stack
 from hfmem.model.class_defaults import class_facts, generates, model_type_of_class
-from hfmem.model.config import MAX_LAYERS, Config, class_name, of_class, text_section
+from hfmem.model.config import (
+    MAX_LAYERS,
+    TEXT_SECTIONS,
+    Config,
+    class_name,
+    of_class,
+    text_section,
+)
 from hfmem.model.layers import (
     CacheKind,
     ChunkedAttention,
@@ -200,7 +207,7 @@ def by_convention(text: Config) -> tuple[Layer, ...]:
         raise _unsupported(text, f"its keys tell of a state of its own ({strange[0][:60]!a})")
     for key in ("num_hidden_layers", "num_attention_heads"):
         if text.value(key) is None:
-            raise _unsupported(text, f"{text.where} has no {key}")
+            raise _elsewhere(text) or _unsupported(text, f"{text.where} has no {key}")
     if text.flag("is_encoder_decoder"):
         raise _unsupported(text, "it is an encoder-decoder that is not in the table")
     return _per_layer(_one_spelling(text))
@@ -255,6 +262,19 @@ def _unsupported(text: Config, why: str) -> UnsupportedArchitectureError:
         f"What a layer of {text.type_shown()} keeps is not known: {why}.",
         hint="The weights can still be sized; a newer hfmem may know the architecture.",
     )
+
+
+def _elsewhere(text: Config) -> UnsupportedArchitectureError | None:
+    """Where the decoder's section is a string: the name of another repository."""
+    for key in TEXT_SECTIONS:
+        named = text.values.get(key)
+        if isinstance(named, str):
+            return UnsupportedArchitectureError(
+                f"{text.where}: {key} is the name {named[:80]!a}, no section: what its decoder "
+                "keeps stands in that repository's own config.json.",
+                hint="Ask for that repository, and for the weights of this one beside it.",
+            )
+    return None
 
 
 def _decoder(

@@ -301,6 +301,7 @@ def test_overrides_for_single_layers() -> None:
         ({"model_type": "new_yoco", "num_kv_shared_layers": 2, **LLAMA}, "num_kv_shared_layers"),
         ({"model_type": "unheard_of"}, "num_hidden_layers"),
         ({}, "num_hidden_layers"),
+        ({"model_type": "llava", "text_config": "lmsys/vicuna-7b"}, "the name 'lmsys/vicuna-7b'"),
         ({"model_type": "reformer"}, "hash buckets"),
         ({"model_type": "blt"}, "patches of bytes"),
         ({"model_type": "new_t5", "is_encoder_decoder": True, **LLAMA}, "encoder-decoder"),
