@@ -79,7 +79,10 @@ def layers(config: Config) -> Decoder:
         why = f"{name} has no class that generates token by token"
         told = Note(code="no_cache", message=f"{why}: nothing is kept between two calls.")
         return _decoder(text, nothing, "generic", why, (*notes, told))
-    return _decoder(text, by_convention(text), "generic", _CONVENTION, (*notes, _NOTE))
+    stacked = by_convention(text)
+    slides = all(isinstance(kind, SlidingWindow) for layer in stacked for kind in layer)
+    notes = (*notes, _NOTE, *((_ALL_SLIDE,) if slides and stacked else ()))
+    return _decoder(text, stacked, "generic", _CONVENTION, notes)
 
 
 def _encodes(config: Config) -> bool:
@@ -188,6 +191,11 @@ _CONVENTION = (
 _NOTE = Note(
     code="generic_architecture",
     message="This model type is not in hfmem's table; its cache was read from conventional keys.",
+)
+_ALL_SLIDE = Note(
+    code="assumed_window",
+    message="No key says which layers have the sliding window: every one is taken to, as in "
+    "Mistral. Layers of full attention would keep more.",
 )
 
 

@@ -479,3 +479,9 @@ def test_no_configuration_crashes(model_type: str, changes: dict[str, Any]) -> N
     for kind in {kind for layer in decoder.layers for kind in layer}:
         sizes = [getattr(kind, name) for name in kind.__struct_fields__]
         assert all(size is None or isinstance(size, str) or size >= 0 for size in sizes)
+
+
+@pytest.mark.parametrize(("window", "codes"), [(128, 2), (None, 1)])
+def test_a_window_for_every_layer_is_said(window: int | None, codes: int) -> None:
+    found = resolved({"model_type": "unheard_of", "sliding_window": window, **LLAMA})
+    assert [note.code for note in found.notes] == ["generic_architecture", "assumed_window"][:codes]
