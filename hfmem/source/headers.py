@@ -37,6 +37,8 @@ _COMMIT_HEADER: Final = "x-repo-commit"
 _STEP: Final = 4096
 _PADDING: Final = 64
 _WITH_OTHERS: Final = 64 * 1024
+_ROUND_TRIP: Final = 5 * 2**19
+"""Bytes in the 0.2 s that a round trip to the endpoint and its CDN takes, at 100 Mbit/s."""
 _LONGEST_GUESS: Final = 2 * 2**20
 
 
@@ -100,13 +102,15 @@ def first_bytes(files: Sequence[RepoFile], *, index_bytes: int | None) -> int:
 
     The index names every tensor once, in about 95 bytes; a header needs about 125 for it.
     DeepSeek-V3: an index of 8.8 MB for 163 files is 54 kB a file, and the headers have 71 kB;
-    ``first_bytes(files, index_bytes=8_800_000) == 86_016``.
+    ``first_bytes(files, index_bytes=8_800_000) == 86_016``. A tower may lie in one shard with most
+    of the names, as LLaVA-Video's does: of few files as much is asked as another round trip costs.
     """
     if len(files) == 1:
         return ALONE
     if index_bytes is None:
         return _WITH_OTHERS
-    guess = index_bytes // len(files) * 3 // 2 + _STEP
+    guess = max(index_bytes // len(files) * 3 // 2 + _STEP, _ROUND_TRIP // len(files) - _STEP)
+    guess = min(guess, index_bytes * 3 // 2 + _STEP)
     return min(-(-guess // _STEP) * _STEP, _LONGEST_GUESS)
 
 
