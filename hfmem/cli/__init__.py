@@ -51,10 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return _USAGE
     finally:
-        gc.enable()
-        if argv is None:
-            # The process ends: a last search for garbage takes a tenth of a run as well.
-            gc.freeze()
+        # Where the process ends a last search for garbage takes a tenth of a run as well.
+        if argv is not None:
+            gc.enable()
 
 
 def _replace_unencodable() -> None:
