@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -17,6 +18,7 @@ from hfmem.gpu import GpuGroup
 from hfmem.hardware.catalogue import COMMON, find, parse_gpu
 from hfmem.hardware.fit import Fit, advised, judge
 from hfmem.hardware.ladder import ladder
+from hfmem.hardware.needs import Needs
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.precision import Rung
@@ -189,25 +191,25 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     if asked.every or runtime.name == "vllm":
         workload = _profiled(workload, model, snapshot)
     common, workload = workload, _own(workload, runtime) if asked.every else workload
+    workload, kept = _settled(model, workload)
     first = groups[0] if groups else None
     memory = runtime.estimate(model, _on(workload, first), first)
-    memory = replace(memory, notes=(*memory.notes, *_unused(model, workload)))
+    memory = replace(memory, notes=(*memory.notes, *kept, *_unused(model, workload)))
     alone = runtime.estimate(model, workload, None) if memory.count > 1 else memory
-    cards = tuple(GpuGroup(gpu=find(name), count=alone.count) for name in COMMON)
+    cards = () if groups else tuple(GpuGroup(gpu=find(name), count=alone.count) for name in COMMON)
     # The ladder stands on the weights as they are, whatever scheme was asked.
     plain = replace(workload, quantize=None)
     unquantized = runtime.estimate(model, plain, None) if workload.quantize else alone
     known = not memory.unknown
-    fits = tuple(judge(group, model=model, workload=workload, runtime=runtime) for group in groups)
+    needs = Needs(model, workload, runtime)
+    judged = partial(judge, model=model, workload=workload, runtime=runtime, needs=needs)
+    fits = tuple(judged(group) for group in groups)
     return Estimate(
         model=model,
         workload=replace(workload, ctx=memory.ctx),
         memory=memory,
         fit=tuple(advised(fit, model=model, workload=workload, runtime=runtime) for fit in fits),
-        cards=tuple(
-            judge(group, model=model, workload=workload, runtime=runtime)
-            for group in (cards if known and not groups else ())
-        ),
+        cards=tuple(judged(group) for group in (cards if known else ())),
         precision=ladder(model, unquantized, workload=plain, runtime=runtime) if known else (),
         offers=_offers(model, alone, groups, workload, runtime) if known else (),
         runtimes=_compared(model, common, groups) if asked.every else (),
@@ -247,7 +249,15 @@ def _unused(model: Model, workload: Workload) -> tuple[Note, ...]:
     return (Note(code="encoder_ctx_unused", message=f"--encoder-ctx changes nothing: {why}."),)
 
 
-# Few questions need these three, and a short run is half imports.
+# Few questions need these four, and a short run is half imports.
+def _settled(model: Model, workload: Workload) -> tuple[Workload, tuple[Note, ...]]:
+    if workload.quantize is None:
+        return workload, ()
+    from hfmem.runtimes.requantized import settled
+
+    return settled(model, workload)
+
+
 def _compared(
     model: Model, workload: Workload, groups: tuple[GpuGroup, ...]
 ) -> tuple[Compared, ...]:

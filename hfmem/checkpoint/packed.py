@@ -17,7 +17,7 @@ from hfmem.checkpoint.packed_format import Family, Format, Role
 from hfmem.checkpoint.packed_formats import FORMATS, GPTQ
 from hfmem.checkpoint.quantization import Quantization, quantization
 from hfmem.checkpoint.snapshot import Note
-from hfmem.checkpoint.tensor import TensorRun, template
+from hfmem.checkpoint.tensor import Box, TensorRun, bounds, template
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}", re.ASCII)
 _SCAN_CAP = 1000
@@ -53,15 +53,15 @@ class Packing:
     ) -> None:
         self.notes = notes
         self.method = method
-        self._by_name: dict[tuple[str, str, tuple[int, ...]], list[tuple[_Box, Stored]]]
+        self._by_name: dict[tuple[str, str, tuple[int, ...]], list[tuple[Box, Stored]]]
         self._by_name = defaultdict(list)
         for run, what in stored:
-            self._by_name[_key(run)].append((_box(run.name), what))
+            self._by_name[_key(run)].append((bounds(run.name), what))
 
     def stored(self, run: TensorRun) -> Stored:
         """What a run, or a part of one, is. A tensor that was not there is a plain one."""
         known = self._by_name.get(_key(run), ())
-        corner = _corner(_box(run.name))
+        corner = _corner(bounds(run.name))
         for box, what in known:
             if _holds(box, corner):
                 return what
@@ -119,23 +119,20 @@ def packing(
     )
 
 
-_Box = tuple[tuple[int, int], ...]
-
-
 class _Names:
     """Runs by name: the one that has a given tensor among its own."""
 
     def __init__(self, tensors: Iterable[TensorRun]) -> None:
-        self._exact: dict[tuple[str, _Box], TensorRun] = {}
-        self._by_template: dict[str, list[tuple[_Box, TensorRun]]] = defaultdict(list)
+        self._exact: dict[tuple[str, Box], TensorRun] = {}
+        self._by_template: dict[str, list[tuple[Box, TensorRun]]] = defaultdict(list)
         for run in tensors:
-            box = _box(run.name)
+            box = bounds(run.name)
             self._exact[template(run.name), box] = run
             self._by_template[template(run.name)].append((box, run))
 
     def find(self, name: str) -> TensorRun | None:
         """The run of the first tensor of ``name``, preferably with the same numbers."""
-        box = _box(name)
+        box = bounds(name)
         exact = self._exact.get((template(name), box))
         if exact is not None:
             return exact
@@ -147,7 +144,7 @@ class _Names:
 
     def overlapping(self, name: str) -> list[TensorRun]:
         """All runs that share tensors with ``name``."""
-        box = _box(name)
+        box = bounds(name)
         return [
             run
             for other, run in self._by_template.get(template(name), ())[:_SCAN_CAP]
@@ -243,21 +240,17 @@ def _key(run: TensorRun) -> tuple[str, str, tuple[int, ...]]:
     return template(run.name), run.dtype, run.shape
 
 
-def _box(name: str) -> _Box:
-    return tuple((int(low), int(high)) for low, high in _RANGE.findall(name))
-
-
-def _corner(box: _Box) -> tuple[int, ...]:
+def _corner(box: Box) -> tuple[int, ...]:
     return tuple(low for low, _ in box)
 
 
-def _holds(box: _Box, point: tuple[int, ...]) -> bool:
+def _holds(box: Box, point: tuple[int, ...]) -> bool:
     return len(box) == len(point) and all(
         low <= number <= high for (low, high), number in zip(box, point, strict=True)
     )
 
 
-def _overlap(one: _Box, other: _Box) -> bool:
+def _overlap(one: Box, other: Box) -> bool:
     return len(one) == len(other) and all(
         low <= last and first <= high for (low, high), (first, last) in zip(one, other, strict=True)
     )

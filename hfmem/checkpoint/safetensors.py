@@ -9,14 +9,13 @@ A file whose header breaks a rule has no size that could be told.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from math import isfinite, prod
 from pathlib import Path
 
 from msgspec import Struct
 
+from hfmem import collector
 from hfmem.checkpoint import strict_json
 from hfmem.checkpoint.regular import open_regular
 from hfmem.checkpoint.snapshot import Note
@@ -105,7 +104,7 @@ def headers_from_metadata(raw: bytes, *, file_bytes: Mapping[str, int]) -> dict[
     lacks.
     """
     answer = "The Hub's safetensors metadata"
-    with _collector_paused():
+    with collector.paused():
         content = strict_json.pairs(raw, what=answer, error=MalformedHeaderError)
         shards = dict(_object(content, file=answer)).get("headers")
         return {
@@ -139,18 +138,6 @@ def read_file(path: Path) -> Header:
         prefix = stream.read(PREFIX_BYTES)
         length = header_length(prefix, file=path.name, file_bytes=size)
         return parse_header(stream.read(length), file=path.name, file_bytes=size)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """A header is many tuples without a cycle, and looking for cycles triples the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _malformed(file: str, why: str) -> MalformedHeaderError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import product
 from math import prod
 from typing import NamedTuple
@@ -93,12 +94,36 @@ def brace(first: int, last: int) -> str:
 
 def brace_count(name: str) -> int:
     """How many tensors a name in brace notation stands for: 80 for ``layers.{0..79}.q_proj``."""
-    return prod(int(high) - int(low) + 1 for low, high in _BRACE.findall(name))
+    return prod(high - low + 1 for low, high in bounds(name))
 
 
 def template(name: str) -> str:
     """A name with its numbers taken out: ``model.layers.{}.self_attn.k_proj.weight``."""
+    return _template(name) if len(name) <= _USUAL else _template.__wrapped__(name)
+
+
+# One model asks ten times for each of its names, and models of a family share them; what is longer
+# than any published name is not worth the memory.
+_USUAL = 200
+
+
+@lru_cache(maxsize=4096)
+def _template(name: str) -> str:
     return _BRACE.sub("{}", name)
+
+
+Box = tuple[tuple[int, int], ...]
+"""First and last number of each brace of a name."""
+
+
+def bounds(name: str) -> Box:
+    """``bounds("layers.{0..79}.experts.{0..7}.up") == ((0, 79), (0, 7))``."""
+    return _bounds(name) if len(name) <= _USUAL else _bounds.__wrapped__(name)
+
+
+@lru_cache(maxsize=4096)
+def _bounds(name: str) -> Box:
+    return tuple((int(low), int(high)) for low, high in _BRACE.findall(name))
 
 
 def runs(tensors: Iterable[Tensor]) -> tuple[TensorRun, ...]:
@@ -137,21 +162,18 @@ def total_bytes(tensor_runs: Iterable[TensorRun]) -> int:
     return sum(run.total_bytes for run in tensor_runs)
 
 
-_Box = tuple[tuple[int, int], ...]
-
-
-def _volume(box: _Box) -> int:
+def _volume(box: Box) -> int:
     return prod(last - first + 1 for first, last in box)
 
 
-def _fill(literals: tuple[str, ...], box: _Box) -> str:
+def _fill(literals: tuple[str, ...], box: Box) -> str:
     return literals[0] + "".join(
         brace(first, last) + literal
         for (first, last), literal in zip(box, literals[1:], strict=True)
     )
 
 
-def _boxes(numbers: Sequence[tuple[int, ...]]) -> list[_Box]:
+def _boxes(numbers: Sequence[tuple[int, ...]]) -> list[Box]:
     """Cover a set of index tuples by boxes of ranges: [(0, 0), (0, 1), (1, 0), (1, 1)] is one
     box."""
     if not numbers[0]:
@@ -159,9 +181,9 @@ def _boxes(numbers: Sequence[tuple[int, ...]]) -> list[_Box]:
     by_first: dict[int, list[tuple[int, ...]]] = {}
     for first, *rest in numbers:
         by_first.setdefault(first, []).append(tuple(rest))
-    boxes: list[_Box] = []
+    boxes: list[Box] = []
     start = previous = -1
-    tail: list[_Box] = []
+    tail: list[Box] = []
     for first in sorted(by_first):
         rest_boxes = _boxes(by_first[first])
         if start >= 0 and first == previous + 1 and rest_boxes == tail:

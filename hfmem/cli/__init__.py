@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hfmem import collector
 from hfmem.cli.errors import complain, complain_of
 from hfmem.cli.routing import completed_verb, route
 from hfmem.errors import HfmemError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import typer
 
 _USAGE, _INTERRUPTED = 2, 130
-_EXAMPLES = {"audit": "list.txt", "record": "gpt2 -o facts"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,7 +99,7 @@ def _app(verb: str) -> typer.Typer:
         case "estimate":
             from hfmem.cli.estimate import app
         case "audit":
-            gc.enable()
+            collector.seldom()
             from hfmem.cli.audit import app
         case "train":
             from hfmem.cli.train import app
@@ -108,7 +108,7 @@ def _app(verb: str) -> typer.Typer:
         case "record":
             from hfmem.cli.record import app
         case "mcp":
-            gc.enable()
+            collector.seldom()
             from hfmem.cli.mcp import app
         case _:
             raise AssertionError(verb)
@@ -123,23 +123,10 @@ def _invoke(app: typer.Typer, words: list[str], *, name: str, complete_var: str)
             args=words, prog_name=name, complete_var=complete_var, standalone_mode=False
         )
     except typer.TyperException as error:
-        complain(*_usage(error, name=name))
+        from hfmem.cli.usage import complaint
+
+        complain(*complaint(error, name=name, words=words))
         return _USAGE
     except typer.Abort:
         return _INTERRUPTED
     return code or 0
-
-
-def _usage(error: typer.TyperException, *, name: str) -> tuple[str, str]:
-    """The message and the hint of an error in the words of the command line."""
-    possibilities = getattr(error, "possibilities", None)
-    message = error.message if possibilities is not None else error.format_message()
-    message = " ".join(message.replace("Value error, ", "").split()).rstrip(".") + "."
-    if possibilities:
-        return message, f"Did you mean {' or '.join(sorted(possibilities))}?"
-    if message.startswith("Missing argument"):
-        return (
-            message,
-            f"For example: {name} {_EXAMPLES.get(name.split()[-1], 'gpt2')}; see {name} --help",
-        )
-    return message, f"See: {name} --help"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
@@ -10,6 +9,7 @@ from msgspec.structs import replace
 
 from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
+from hfmem.hardware.needs import Needs
 from hfmem.hardware.smallest import fewest
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import PARTS, MemoryEstimate, Pool
@@ -41,7 +41,8 @@ class Fit(Struct, frozen=True, kw_only=True):
     """The part that takes the most: ``weights``, ``kv_cache``, ``activations`` or ``overhead``;
     None where the engine would not start."""
     usable_bytes: int
-    """Of the group: what the engine lets itself use, or all that other processes leave."""
+    """Of the group's cards that the engine takes: what it lets itself use, or all that other
+    processes leave."""
     headroom_bytes: int | None
     """Usable less needed, of the group; negative when it does not fit, None where the engine would
     not start."""
@@ -70,39 +71,40 @@ class Fit(Struct, frozen=True, kw_only=True):
         return self.verdict in ("fits", "tight")
 
 
-def judge(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtime) -> Fit:
+def judge(
+    group: GpuGroup,
+    *,
+    model: Model,
+    workload: Workload,
+    runtime: Runtime,
+    needs: Needs | None = None,
+) -> Fit:
     """Whether the workload fits on a group, and how far it could go.
 
-    Need is monotone in context and in batch, so both limits are found by bisection, exact to the
-    token and to the sequence. Raises UsageError for a layout that the runtime refuses.
+    Need is monotone in context and in batch, so both limits are found exactly, to the token and to
+    the sequence. ``needs`` is what groups of one question share. Raises UsageError for a layout
+    that the runtime refuses.
     """
     asked = replace(workload, device=device_of(group.gpu))
-    memo: dict[tuple[int, int], int] = {}
-
-    def need(ctx: int, batch: int) -> int:
-        key = (ctx, batch)
-        if key not in memo:
-            estimate = runtime.estimate(model, replace(asked, ctx=ctx, batch=batch), group)
-            memo[key] = estimate.need_bytes
-        return memo[key]
-
+    needs = needs or Needs(model, workload, runtime)
     estimate = runtime.estimate(model, asked, group)
     free = group.usable_bytes // group.count
     usable = free if estimate.budget_bytes is None else estimate.budget_bytes
     refused = estimate.refusal is not None
+    count = min(group.count, estimate.count)  # Ollama leaves cards out that it can do without.
     if estimate.unknown or refused:
         return Fit(
             group=group,
             verdict="no" if refused else None,
             decided_by=None,
-            usable_bytes=usable * group.count,
+            usable_bytes=usable * count,
             headroom_bytes=None,
             per_gpu_bytes=None if estimate.unknown else estimate.largest.memory.bytes,
             max_ctx=0 if refused else None,
             max_batch=0 if refused else None,
             refusal=estimate.refusal,
         )
-    ctx, batch = estimate.ctx, workload.batch
+    ctx = estimate.ctx
     peak = estimate.largest
     verdict = _verdict(estimate, usable)
     return Fit(
@@ -118,24 +120,19 @@ def judge(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtime
         if verdict == "offload" and runtime.placed is not None
         else None,
         decided_by=max(PARTS, key=lambda name: peak.part(name).bytes),
-        usable_bytes=usable * group.count,
-        headroom_bytes=(usable - estimate.need_bytes) * group.count,
+        usable_bytes=usable * count,
+        headroom_bytes=(usable - estimate.need_bytes) * count,
         per_gpu_bytes=peak.memory.bytes,
-        max_ctx=_largest(
-            lambda tokens: need(tokens, batch),
+        max_ctx=needs.over_ctx(group).largest(
             usable=usable,
-            start=ctx,
             limit=max(
                 1,
                 ctx if verdict in ("fits", "tight") else 0,
                 (model.decoder.max_context or SEARCH_CTX) - workload.media_tokens,
             ),
         ),
-        max_batch=_largest(
-            lambda sequences: need(ctx, sequences),
-            usable=usable,
-            start=batch,
-            limit=estimate.most_sequences or SEARCH_BATCH,
+        max_batch=needs.over_batch(group, ctx=ctx).largest(
+            usable=usable, limit=estimate.most_sequences or SEARCH_BATCH
         ),
         pool=estimate.pool,
     )
@@ -181,32 +178,3 @@ def _verdict(estimate: MemoryEstimate, usable: int) -> Verdict:
     if needed <= usable:
         return "tight"
     return "offload" if offloaded is not None and offloaded <= usable else "no"
-
-
-def _largest(need: Callable[[int], int], *, usable: int, start: int, limit: int) -> int:
-    """The largest n from 0 to ``limit`` whose need is usable, for a need that never falls.
-
-    Need is close to a line, or to two, so the next point is where the line through the last two
-    meets ``usable``; every fourth step halves the interval instead, which bounds the steps for any
-    curve.
-    """
-    if need(1) > usable:
-        return 0
-    if need(limit) <= usable:
-        return limit
-    low, high = 1, limit
-    last, at = (limit, need(limit)), (1, need(1))
-    if low < start < high:
-        last, at = at, (start, need(start))
-        low, high = (start, high) if at[1] <= usable else (low, start)
-    steps = 0
-    while high - low > 1:
-        steps += 1
-        middle = (low + high) // 2
-        if steps % 4:
-            rise = (at[1] - last[1]) * (1 if at[0] > last[0] else -1)
-            ahead = (usable - at[1]) * abs(at[0] - last[0]) // max(1, rise)
-            middle = min(max(at[0] + ahead, low + 1), high - 1)
-        last, at = at, (middle, need(middle))
-        low, high = (middle, high) if at[1] <= usable else (low, middle)
-    return low

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 
 from msgspec import Struct
@@ -57,20 +58,27 @@ def fewest(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runtim
     return None
 
 
+def kinds(model: Model, workload: Workload) -> Callable[[Gpu], object]:
+    """What cards of one kind share: to an engine that goes by their class they differ in size only.
+
+    Old ones unpack what new ones take as it is, and read fewer types of cache.
+    """
+    packed = any(run.packed and run.loaded for run in model.weights or ())
+    by_capability = packed or workload.kv_dtype != "auto" or model.kv_scheme is not None
+    return lambda gpu: (
+        device_of(gpu),
+        class_of(gpu),
+        gpu.compute_capability if by_capability else "",
+    )
+
+
 class Asked:
     """What an engine needs on the groups that a search comes by, each asked once."""
 
     def __init__(self, model: Model, workload: Workload, runtime: Runtime) -> None:
         self._asked = model, workload, runtime
-        packed = any(run.packed and run.loaded for run in model.weights or ())
-        self._by_capability = packed or workload.kv_dtype != "auto" or model.kv_scheme is not None
+        self.kind = kinds(model, workload)
         self._known: dict[object, tuple[int, Need | None]] = {}
-
-    def kind(self, gpu: Gpu) -> object:
-        """Cards of one kind differ in their size only; old ones unpack what new ones take as it
-        is, and read fewer types of cache."""
-        capability = gpu.compute_capability if self._by_capability else ""
-        return device_of(gpu), class_of(gpu), capability
 
     def need(self, gpu: Gpu, count: int) -> Need | None:
         """What ``count`` of a card would have left; None where the engine refuses them."""

@@ -20,7 +20,7 @@ inside a CUDA kernel or cuBLAS, and the allocator's own rounding and fragments.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, assert_never
 
 from msgspec import Struct
@@ -94,7 +94,7 @@ def prefill_activations(
         device=device,
         fused_recurrence=fused_recurrence,
     )
-    return max(_prefill_peaks(forward, step, logits_rows), key=lambda peak: peak.total_bytes)
+    return _peak(forward, step, _prefill_moments(forward, step, logits_rows))
 
 
 def decode_activations(
@@ -124,39 +124,68 @@ def decode_activations(
         device=device,
         fused_recurrence=fused_recurrence,
     )
-    return max(
-        _decode_peaks(forward, step, first_step=first_step), key=lambda peak: peak.total_bytes
+    return _peak(forward, step, _decode_moments(forward, step, first_step=first_step))
+
+
+class _Moment(Struct, frozen=True):
+    """An instant with all that is alive at it; of many, one is put into words."""
+
+    instant: Instant
+    held: tuple[Part, ...] = ()
+    """What lives through the whole pass."""
+    cache: int = 0
+    prompt: Sequence[int] = ()
+    """Of each kind of layer, how many hold the prompt beyond their window."""
+
+
+def _peak(forward: ForwardPass, step: Step, moments: Iterable[_Moment]) -> Peak:
+    """The moment that holds most, with its parts."""
+
+    def held_bytes(moment: _Moment) -> int:
+        size = moment.cache
+        for each in moment.instant.parts:
+            size += each.bytes
+        for each in moment.held:
+            size += each.bytes
+        if any(moment.prompt):
+            size += _prompt_bytes(forward, moment.prompt, step)
+        return size
+
+    most = max(moments, key=held_bytes)
+    prompt = _prompt_parts(forward, most.prompt, step)
+    parts = [
+        replace(each, source=each.source or forward.source)
+        for each in (*most.instant.parts, *most.held, *prompt)
+        if each.bytes
+    ]
+    return Peak(
+        instant=most.instant.name,
+        parts=tuple(sorted(parts, key=lambda each: -each.bytes)),
+        cache_bytes=most.cache,
+        source=forward.source,
     )
 
 
-def _prefill_peaks(forward: ForwardPass, step: Step, logits_rows: int) -> Iterator[Peak]:
+def _prefill_moments(forward: ForwardPass, step: Step, logits_rows: int) -> Iterator[_Moment]:
     held = (*_inputs(forward, step), *mask_parts(forward, step))
     kept = [_kept_bytes(kind.shape.stored, step) for kind in forward.kinds]
     if forward.per_layer_inputs:
-        yield _peak(forward, _per_layer_projection(forward, step), held=held[:1])
+        yield _Moment(_per_layer_projection(forward, step), held[:1])
+    alive = (*held, *_per_layer_inputs(forward, step))
+    rows = replace(step, queries=min(step.queries, logits_rows))
     for index, kind in enumerate(forward.kinds):
         cache = sum(n * size for n, size in zip(kind.filled, kept, strict=True))
-        rows = replace(step, queries=min(step.queries, logits_rows))
         layer_step = rows if kind.shape.logits_rows_only else step
         for instant in _layer_instants(forward, kind, layer_step):
             own = 0 if instant.stored else 1
-            yield _peak(
-                forward,
-                instant,
-                held=(*held, *_per_layer_inputs(forward, step)),
-                cache=cache - own * kept[index],
-                prompt=_prompt_part(forward, _less(kind.filled, index, own), step),
-            )
-    yield _peak(
-        forward,
-        _logits(forward, step, logits_rows),
-        held=held[:1],
-        cache=sum(k.count * size for k, size in zip(forward.kinds, kept, strict=True)),
-        prompt=_prompt_part(forward, [kind.count for kind in forward.kinds], step),
-    )
+            prompt = _less(kind.filled, index, own)
+            yield _Moment(instant, alive, cache - own * kept[index], prompt)
+    counts = [kind.count for kind in forward.kinds]
+    cache = sum(count * size for count, size in zip(counts, kept, strict=True))
+    yield _Moment(_logits(forward, step, logits_rows), held[:1], cache, counts)
 
 
-def _decode_peaks(forward: ForwardPass, step: Step, *, first_step: bool) -> Iterator[Peak]:
+def _decode_moments(forward: ForwardPass, step: Step, *, first_step: bool) -> Iterator[_Moment]:
     held = (*_inputs(forward, step), *mask_parts(forward, step))
     kinds = forward.kinds
     cache = sum(k.count * _kept_bytes(k.shape.stored, step) for k in kinds)
@@ -165,59 +194,49 @@ def _decode_peaks(forward: ForwardPass, step: Step, *, first_step: bool) -> Iter
         left = [
             k.count - gone if first_step else 0 for k, gone in zip(kinds, kind.before, strict=True)
         ]
-        prompt = _prompt_part(forward, left, step)
         for instant in _concatenation(kind, step):
-            yield _peak(forward, instant, held=held, cache=cache, prompt=prompt)
-        prompt = _prompt_part(forward, _less(left, index, int(first_step)), step)
+            yield _Moment(instant, held, cache, left)
+        left = _less(left, index, int(first_step))
         for instant in _layer_instants(forward, kind, step):
-            yield _peak(forward, instant, held=held, cache=cache, prompt=prompt)
-    yield _peak(forward, _logits(forward, step, 1), held=held[:1], cache=cache)
-
-
-def _peak(
-    forward: ForwardPass,
-    instant: Instant,
-    *,
-    held: tuple[Part, ...],
-    cache: int = 0,
-    prompt: Part | None = None,
-) -> Peak:
-    parts = [
-        replace(each, source=each.source or forward.source)
-        for each in (*instant.parts, *held, *((prompt,) if prompt else ()))
-        if each.bytes
-    ]
-    return Peak(
-        instant=instant.name,
-        parts=tuple(sorted(parts, key=lambda each: -each.bytes)),
-        cache_bytes=cache,
-        source=forward.source,
-    )
+            yield _Moment(instant, held, cache, left)
+    yield _Moment(_logits(forward, step, 1), held[:1], cache)
 
 
 def _less(counts: Sequence[int], index: int, own: int) -> list[int]:
     return [count - own if place == index else count for place, count in enumerate(counts)]
 
 
-def _prompt_part(forward: ForwardPass, counts: Sequence[int], step: Step) -> Part:
+def _prompt_bytes(forward: ForwardPass, counts: Sequence[int], step: Step) -> int:
     """What layers with a window hold of the prompt beyond it: ``counts`` of each kind."""
-    size, words = 0, []
+    size = 0
+    for kind, count in zip(forward.kinds, counts, strict=True):
+        stored = kind.shape.stored
+        beyond = step.keys - _kept_tokens(stored, step)
+        size += count * step.batch * beyond * (stored.key + stored.value) * step.width
+    return size
+
+
+def _prompt_parts(forward: ForwardPass, counts: Sequence[int], step: Step) -> tuple[Part, ...]:
+    if not any(counts):
+        return ()
+    words = []
     for kind, count in zip(forward.kinds, counts, strict=True):
         stored = kind.shape.stored
         beyond = step.keys - _kept_tokens(stored, step)
         elements = stored.key + stored.value
         if count * beyond * elements:
-            size += count * step.batch * beyond * elements * step.width
             words.append(
                 f"{count} layers × {step.batch} × {beyond:,} tokens × {elements:,} × "
                 f"{step.width} bytes"
             )
-    return Part(
-        name="prompt cache",
-        bytes=size,
-        because=f"{' + '.join(words)}: keys and values of the prompt beyond the window, until the "
-        "next token",
-        source=f"{TRANSFORMERS} cache_utils.py: DynamicSlidingWindowLayer.update",
+    return (
+        Part(
+            name="prompt cache",
+            bytes=_prompt_bytes(forward, counts, step),
+            what=f"{' + '.join(words)}: keys and values of the prompt beyond the window, until "
+            "the next token",
+            source=f"{TRANSFORMERS} cache_utils.py: DynamicSlidingWindowLayer.update",
+        ),
     )
 
 
@@ -241,7 +260,7 @@ def _layer_instants(forward: ForwardPass, kind: LayerKind, step: Step) -> Iterat
         for instant in feed_forward_instants(
             forward, kind.shape, step, residents=forward.mlp_residents - shared
         ):
-            yield replace(instant, parts=(*instant.parts, *weights))
+            yield replace(instant, parts=(*instant.parts, *weights)) if weights else instant
 
 
 def _attention_weights(kind: LayerKind, step: Step) -> tuple[Part, ...]:
@@ -287,7 +306,7 @@ def _inputs(forward: ForwardPass, step: Step) -> tuple[Part, ...]:
     ids = Part(
         name="token ids",
         bytes=8 * step.queries * (step.batch + 1),
-        because=f"8 bytes × {step.queries:,} × {step.batch + 1}: int64 ids, and their positions",
+        what=f"8 bytes × {step.queries:,} × {step.batch + 1}: int64 ids, and their positions",
     )
     width = 4 if forward.rope_fp32 else step.width
     rope = part("rope tables", step.queries, forward.rope_elements, width, "cosine and sine")

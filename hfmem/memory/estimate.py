@@ -24,8 +24,12 @@ class Phase(Struct, frozen=True, kw_only=True):
     """Exactly the sum of its four parts, named as in ``PARTS``."""
 
     def part(self, name: str) -> Term:
-        """One of the four parts."""
-        return next(part for part in self.memory.parts if part.name == name)
+        """One of the four parts. Raises KeyError for another name."""
+        # Not next() of a generator: a judgement on a card asks thousands of times.
+        for part in self.memory.parts:
+            if part.name == name:
+                return part
+        raise KeyError(name)
 
 
 class Pool(Struct, frozen=True, kw_only=True):

@@ -115,7 +115,7 @@ def _expert_instants(
     routing = Part(
         name="routing",
         bytes=rows * (24 + 2 * router) + step.rows * moe.experts * router,
-        because=f"{rows:,} routed rows × {24 + 2 * router} bytes + {step.rows:,} rows × "
+        what=f"{rows:,} routed rows × {24 + 2 * router} bytes + {step.rows:,} rows × "
         f"{moe.experts} experts × {router} bytes: ids, their order and weights; router logits",
         source=f"{TRANSFORMERS} integrations/moe.py: grouped_mm_experts_forward",
     )
@@ -148,7 +148,7 @@ def _expert_instants(
     restored = replace(
         routing,
         bytes=routing.bytes + 8 * rows,
-        because=f"{rows:,} routed rows × 8 bytes of the inverse order, and {routing.because}",
+        what=f"{rows:,} routed rows × 8 bytes of the inverse order, and {routing.what}",
     )
     yield Instant(name="experts combine", parts=(stream, dispatch, back, weighted, restored))
     if moe.shared_width:

@@ -15,10 +15,23 @@ class Part(Struct, frozen=True, kw_only=True):
 
     name: str
     bytes: int
-    because: str
-    """The formula with its numbers."""
+    what: str
+    """In words, what the elements are, or the whole reason where there is no formula."""
+    rows: int = 0
+    elements: int = 0
+    """Of each row."""
+    width: int = 0
+    """Bytes of an element; 0 where ``bytes`` is no product."""
     source: str = ""
     """The code that holds it; empty where it is the family's own modeling file."""
+
+    @property
+    def because(self) -> str:
+        """The formula with its numbers; put into words only for the instant that is shown."""
+        if not self.width:
+            return self.what
+        formula = f"{self.rows:,} rows × {self.elements:,} elements × {self.width} bytes"
+        return f"{formula}: {self.what}"
 
 
 class Instant(Struct, frozen=True, kw_only=True):
@@ -60,6 +73,9 @@ def part(name: str, rows: int, elements: int, width: int, what: str, *, source: 
     return Part(
         name=name,
         bytes=rows * elements * width,
-        because=f"{rows:,} rows × {elements:,} elements × {width} bytes: {what}",
+        what=what,
+        rows=rows,
+        elements=elements,
+        width=width,
         source=source,
     )

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -178,15 +179,26 @@ def _read(path: Path) -> object:
 
 def _write(path: Path, content: object) -> None:
     """Whole or not at all: another process may read or write the same file."""
+    # At once: ``json.dump`` encodes piece by piece, in Python.
+    raw = json.dumps(content, separators=(",", ":")).encode()
+    draft = path.with_name(f".{path.name[:80]}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+        try:
+            _put(draft, raw)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _put(draft, raw)
+        draft.replace(path)
     except OSError:
-        return
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _put(path: Path, raw: bytes) -> None:
+    """A new file for this user alone, as ``tempfile`` makes it: facts of private models."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            # At once: ``json.dump`` encodes piece by piece, in Python.
-            stream.write(json.dumps(content, separators=(",", ":")))
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
+        while raw:
+            raw = raw[os.write(handle, raw) :]
+    finally:
+        os.close(handle)

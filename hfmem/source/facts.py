@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cache as once
 from functools import partial
 
 from msgspec.structs import replace
 
+from hfmem import collector
 from hfmem.checkpoint.hub_count import disagreement
 from hfmem.checkpoint.index import INDEX_CAP, shard_names
 from hfmem.checkpoint.layout import WeightSet, weight_files
@@ -64,7 +63,7 @@ def find(
     known = _known(reading, ref)
     if known is not None:
         return known
-    with _collector_paused():
+    with collector.paused():
         return _fetched(reading, ref)
 
 
@@ -85,20 +84,6 @@ def _within(listed: Listing, folder: str) -> Listing:
             else "All its files lie in the root.",
         )
     return replace(listed, files=tuple(files))
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """A hundred thousand tensors without a cycle among them: looking for one takes longer than
-    reading them.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _known(reading: Reading, ref: ModelRef) -> Snapshot | None:
