@@ -188,8 +188,8 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     """Everything about one model. Raises HfmemError where its facts do not suffice."""
     model = describe(snapshot)
     runtime, workload, groups = asked.runtime, _with_media(asked.workload, snapshot), asked.groups
-    if asked.every or runtime.name == "vllm":
-        workload = _profiled(workload, model, snapshot)
+    engines = tuple(RUNTIMES.values()) if asked.every else (runtime,)
+    workload = _profiled(workload, model, snapshot, engines)
     common, workload = workload, _own(workload, runtime) if asked.every else workload
     workload, kept = _settled(model, workload)
     first = groups[0] if groups else None
@@ -220,14 +220,17 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     )
 
 
-def _profiled(workload: Workload, model: Model, snapshot: Snapshot) -> Workload:
-    """The question with the largest pictures and films, which vLLM profiles encoders with."""
-    if not any(run.component in {"vision", "audio"} for run in model.weights or ()):
+def _profiled(
+    workload: Workload, model: Model, snapshot: Snapshot, engines: tuple[Runtime, ...]
+) -> Workload:
+    """The question with the largest pictures and films, where an engine measures itself with
+    them."""
+    profiled = next((one.profiled for one in engines if one.profiled is not None), None)
+    if profiled is None or not any(
+        run.component in {"vision", "audio"} for run in model.weights or ()
+    ):
         return workload
-    from hfmem.runtimes.vllm_encoder import largest_items
-
-    config = read(snapshot.config or {})
-    return replace(workload, largest=largest_items(config, snapshot.documents))
+    return replace(workload, largest=profiled(read(snapshot.config or {}), snapshot.documents))
 
 
 def _unused(model: Model, workload: Workload) -> tuple[Note, ...]:

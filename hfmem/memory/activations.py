@@ -30,6 +30,7 @@ from hfmem.memory.attention_activations import attention_instants, mask_parts
 from hfmem.memory.feed_forward_activations import feed_forward_instants
 from hfmem.memory.instants import TRANSFORMERS, Instant, Part, Step, part
 from hfmem.memory.listed_activations import listed_instants
+from hfmem.memory.pass_parts import inputs, logits, per_layer_inputs, per_layer_projection
 from hfmem.memory.recurrent_activations import recurrent_instants
 from hfmem.model.forward_shapes import (
     Attention,
@@ -167,11 +168,11 @@ def _peak(forward: ForwardPass, step: Step, moments: Iterable[_Moment]) -> Peak:
 
 
 def _prefill_moments(forward: ForwardPass, step: Step, logits_rows: int) -> Iterator[_Moment]:
-    held = (*_inputs(forward, step), *mask_parts(forward, step))
+    held = (*inputs(forward, step), *mask_parts(forward, step))
     kept = [_kept_bytes(kind.shape.stored, step) for kind in forward.kinds]
     if forward.per_layer_inputs:
-        yield _Moment(_per_layer_projection(forward, step), held[:1])
-    alive = (*held, *_per_layer_inputs(forward, step))
+        yield _Moment(per_layer_projection(forward, step), held[:1])
+    alive = (*held, *per_layer_inputs(forward, step))
     rows = replace(step, queries=min(step.queries, logits_rows))
     for index, kind in enumerate(forward.kinds):
         cache = sum(n * size for n, size in zip(kind.filled, kept, strict=True))
@@ -182,11 +183,11 @@ def _prefill_moments(forward: ForwardPass, step: Step, logits_rows: int) -> Iter
             yield _Moment(instant, alive, cache - own * kept[index], prompt)
     counts = [kind.count for kind in forward.kinds]
     cache = sum(count * size for count, size in zip(counts, kept, strict=True))
-    yield _Moment(_logits(forward, step, logits_rows), held[:1], cache, counts)
+    yield _Moment(logits(forward, step, logits_rows), held[:1], cache, counts)
 
 
 def _decode_moments(forward: ForwardPass, step: Step, *, first_step: bool) -> Iterator[_Moment]:
-    held = (*_inputs(forward, step), *mask_parts(forward, step))
+    held = (*inputs(forward, step), *mask_parts(forward, step))
     kinds = forward.kinds
     cache = sum(k.count * _kept_bytes(k.shape.stored, step) for k in kinds)
     for index, kind in enumerate(kinds):
@@ -199,7 +200,7 @@ def _decode_moments(forward: ForwardPass, step: Step, *, first_step: bool) -> It
         left = _less(left, index, int(first_step))
         for instant in _layer_instants(forward, kind, step):
             yield _Moment(instant, held, cache, left)
-    yield _Moment(_logits(forward, step, 1), held[:1], cache)
+    yield _Moment(logits(forward, step, 1), held[:1], cache)
 
 
 def _less(counts: Sequence[int], index: int, own: int) -> list[int]:
@@ -300,59 +301,3 @@ def _kept_bytes(stored: Stored, step: Step) -> int:
         cells += stored.pooled * (step.keys // stored.ratio) * step.width
     state = stored.conv_elements * step.width + stored.state_elements * 4
     return step.batch * (cells + state)
-
-
-def _inputs(forward: ForwardPass, step: Step) -> tuple[Part, ...]:
-    ids = Part(
-        name="token ids",
-        bytes=8 * step.queries * (step.batch + 1),
-        what=f"8 bytes × {step.queries:,} × {step.batch + 1}: int64 ids, and their positions",
-    )
-    width = 4 if forward.rope_fp32 else step.width
-    rope = part("rope tables", step.queries, forward.rope_elements, width, "cosine and sine")
-    width = forward.hidden if forward.position_embeddings else 0
-    learned = part("position embeddings", step.queries, width, step.width, "one row a position")
-    pixels = part("pixel values", step.rows, forward.pixels, step.width, "of each patch")
-    return (pixels, rope, learned) if forward.pixels else (ids, rope, learned)
-
-
-def _per_layer_inputs(forward: ForwardPass, step: Step) -> tuple[Part, ...]:
-    if not forward.per_layer_inputs:
-        return ()
-    each = forward.per_layer_copies * forward.per_layer_inputs
-    return (part("per-layer inputs", step.rows, each, step.width, "all layers' own embeddings"),)
-
-
-def _per_layer_projection(forward: ForwardPass, step: Step) -> Instant:
-    """models/gemma4/modeling_gemma4.py: project_per_layer_inputs, before any layer runs."""
-    width = forward.per_layer_inputs
-    return Instant(
-        name="per-layer inputs",
-        parts=(
-            part("per-layer inputs", step.rows, 2 * width, step.width, "embeddings, projection"),
-            part("per-layer norm", step.rows, 2 * width, 4, "fp32 copy and product"),
-            part("residual stream", step.rows, forward.hidden, step.width, "embeddings"),
-        ),
-    )
-
-
-def _logits(forward: ForwardPass, step: Step, rows: int) -> Instant:
-    """generation/utils.py: _sample copies the last row to fp32 while the logits live."""
-    vocab = forward.vocab
-    each = rows * step.batch
-    copies = forward.logits_copies
-    return Instant(
-        name="logits",
-        parts=(
-            part("residual stream", step.rows, forward.hidden, step.width, "last hidden state"),
-            part("logits", each, copies * vocab, step.width, f"{copies} of the vocabulary"),
-            part(
-                "sampling",
-                step.batch,
-                vocab,
-                4,
-                "fp32 copy of the last row",
-                source=f"{TRANSFORMERS} generation/utils.py: _sample",
-            ),
-        ),
-    )

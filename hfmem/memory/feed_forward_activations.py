@@ -112,13 +112,7 @@ def _expert_instants(
         step.width,
         f"tokens copied to {moe.top_k} experts each",
     )
-    routing = Part(
-        name="routing",
-        bytes=rows * (24 + 2 * router) + step.rows * moe.experts * router,
-        what=f"{rows:,} routed rows × {24 + 2 * router} bytes + {step.rows:,} rows × "
-        f"{moe.experts} experts × {router} bytes: ids, their order and weights; router logits",
-        source=f"{TRANSFORMERS} integrations/moe.py: grouped_mm_experts_forward",
-    )
+    routing = _routing(moe, step, rows=rows)
     projected = moe.width * (2 if moe.gated else 1)
     biased = moe.width * 2 if moe.bias else 0
     inner = projected + moe.width * moe.gate_copies + biased
@@ -152,19 +146,35 @@ def _expert_instants(
     )
     yield Instant(name="experts combine", parts=(stream, dispatch, back, weighted, restored))
     if moe.shared_width:
-        elements = mlp_elements(
-            width=moe.shared_width,
-            form=moe.shared_form,
-            copies=moe.shared_copies,
-            hidden=forward.hidden,
-        )
-        yield Instant(
-            name="shared expert",
-            parts=(
-                _stream(forward, step, residents + int(not moe.shared_first)),
-                part("mlp intermediate", step.rows, elements, step.width, "shared expert"),
-            ),
-        )
+        yield _shared_expert(forward, moe, step, residents=residents)
+
+
+def _routing(moe: Experts, step: Step, *, rows: int) -> Part:
+    """Ids, their order and weights of the routed rows, and the router's logits."""
+    router = moe.router_bytes or step.width
+    return Part(
+        name="routing",
+        bytes=rows * (24 + 2 * router) + step.rows * moe.experts * router,
+        what=f"{rows:,} routed rows × {24 + 2 * router} bytes + {step.rows:,} rows × "
+        f"{moe.experts} experts × {router} bytes: ids, their order and weights; router logits",
+        source=f"{TRANSFORMERS} integrations/moe.py: grouped_mm_experts_forward",
+    )
+
+
+def _shared_expert(forward: ForwardPass, moe: Experts, step: Step, *, residents: int) -> Instant:
+    elements = mlp_elements(
+        width=moe.shared_width,
+        form=moe.shared_form,
+        copies=moe.shared_copies,
+        hidden=forward.hidden,
+    )
+    return Instant(
+        name="shared expert",
+        parts=(
+            _stream(forward, step, residents + int(not moe.shared_first)),
+            part("mlp intermediate", step.rows, elements, step.width, "shared expert"),
+        ),
+    )
 
 
 def _every_token_instants(

@@ -35,6 +35,8 @@ from hfmem.model.model import Model
 
 if TYPE_CHECKING:
     from hfmem.memory.offload import DeviceMap
+    from hfmem.model.config import Config
+    from hfmem.model.media import Documents, Media
 
 
 class Placing(Protocol):
@@ -75,6 +77,9 @@ class Runtime(Struct, frozen=True, kw_only=True):
     """Bytes of the weights as published or in a scheme, on the devices and in the files, for
     engines with files of their own; None where a loader converts matrix by matrix. Raises
     UsageError where the 16-bit shapes are not known."""
+    profiled: Callable[[Config, Documents], tuple[Media, ...]] | None = None
+    """The largest pictures and films of a model, for an engine that measures with them what it
+    needs when it starts; None where it does not."""
     spans_nodes: bool = False
     """Whether more than eight GPUs are stages of a pipeline."""
     versions: tuple[str, str] | None = None
@@ -132,6 +137,12 @@ def _vllm() -> Runtime:
     from hfmem.runtimes import vllm, vllm_settings, vllm_versions
     from hfmem.runtimes.commands import vllm_command
 
+    def largest_items(config: Config, documents: Documents) -> tuple[Media, ...]:
+        # Few models have an encoder.
+        from hfmem.runtimes import vllm_encoder
+
+        return vllm_encoder.largest_items(config, documents)
+
     return Runtime(
         name="vllm",
         kv_dtypes=vllm_settings.KV_DTYPES,
@@ -139,6 +150,7 @@ def _vllm() -> Runtime:
         small_kv_dtype="fp8",
         offload=vllm.offload_gib,
         command=vllm_command,
+        profiled=largest_items,
         ladder=("fp8", "int8", "nf4", "gptq-4bit", "awq-4bit", "nvfp4"),
         by_class=False,
         spans_nodes=True,
