@@ -17,6 +17,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -155,8 +156,12 @@ def _run(name: str, dtype: str, shape: Sequence[int], size: int) -> TensorRun:
 
 
 def _folder(model: str) -> Path:
-    root = Path(constants.HF_ASSETS_CACHE) / "hfmem" / _VERSION
-    return root / quote(constants.ENDPOINT, safe="") / model.replace("/", "--")
+    return _root(constants.HF_ASSETS_CACHE, constants.ENDPOINT) / model.replace("/", "--")
+
+
+@lru_cache(maxsize=4)
+def _root(assets: str, endpoint: str) -> Path:
+    return Path(assets) / "hfmem" / _VERSION / quote(endpoint, safe="")
 
 
 def _commit_path(model: str, commit: str, tag: str) -> Path:
