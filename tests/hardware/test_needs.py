@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hfmem.hardware.needs import Line
+from hfmem.gpu import GpuGroup
+from hfmem.hardware.catalogue import COMMON, find
+from hfmem.hardware.fit import judge
+from hfmem.hardware.needs import Line, Needs
+from hfmem.memory.workload import Workload
+from hfmem.model.describe import describe
+from hfmem.runtimes import RUNTIMES, Runtime
+from hfmem.source.recorded import bundled
 
 rises = st.lists(st.integers(0, 2**40) | st.integers(0, 3), min_size=1, max_size=300)
 
@@ -50,3 +57,17 @@ def test_no_point_is_asked_for_twice() -> None:
     assert len(asked) == len(set(asked))
     # A hundred would be a search through the points; bisection alone takes 14 for each.
     assert len(asked) < 40
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES.values(), ids=list(RUNTIMES))
+@pytest.mark.parametrize("name", ["Qwen/Qwen3-8B", "openai/gpt-oss-20b"])
+def test_cards_that_share_points_are_judged_as_each_alone(name: str, runtime: Runtime) -> None:
+    snapshot = bundled(name)
+    assert snapshot is not None
+    model, workload = describe(snapshot), Workload(ctx=8192, runtime=runtime.name)
+    needs = Needs(model, workload, runtime)
+    for card in (*COMMON, "tesla-t4", "v100-sxm2-32gb"):
+        group = GpuGroup(gpu=find(card), count=1)
+        alone = judge(group, model=model, workload=workload, runtime=runtime)
+        shared = judge(group, model=model, workload=workload, runtime=runtime, needs=needs)
+        assert shared == alone
