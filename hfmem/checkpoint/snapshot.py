@@ -18,7 +18,7 @@ class Note(Struct, frozen=True, kw_only=True):
     """Something that the reader of an answer must know, as data."""
 
     code: str
-    """A stable slug such as ``renamed`` or ``reconstructed``."""
+    """A stable slug such as ``renamed`` or ``fallback``; for readers, never read back."""
     message: str
 
 
@@ -63,4 +63,6 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     """False where ``files`` are those that were read, and others are not known of."""
     checkpoint: Checkpoint | None
     """None where only the configuration is known."""
+    reconstructed: bool = False
+    """Whether the facts were put together from what is published, and not read from files."""
     notes: tuple[Note, ...] = ()

@@ -101,6 +101,10 @@ _INERT: Final = frozenset({Global("torch", "Size"), Global("torch", "device")})
 
 
 def storage(value: object, *, fields: int) -> Storage:
+    """The storage that a persistent id of so many ``fields`` names: 5 in a zip archive, 6 before.
+
+    Raises PickleRefusedError for anything else, and for a view of another storage.
+    """
     match value:
         case ("storage", Global(module, name), str(key), str() | None, int(elements), *rest) if (
             module in ("torch", "torch.storage", "torch.cuda")
@@ -116,6 +120,10 @@ def storage(value: object, *, fields: int) -> Storage:
 
 
 def called(function: Global, arguments: tuple[object, ...], *, depth: int) -> object:
+    """What a call in the pickle makes; ``depth`` counts the calls around it.
+
+    Raises PickleRefusedError for a function that makes no tensor and nothing that lies beside one.
+    """
     match function:
         case Global("collections", "OrderedDict"):
             return _ordered(arguments)

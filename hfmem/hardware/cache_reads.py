@@ -116,8 +116,10 @@ def _source_tokens(model: Model, workload: Workload, ctx: int) -> int:
     if workload.media is not None and workload.media.encoder_tokens:
         return workload.media.encoder_tokens
     kinds = [kind for layer in model.decoder.layers for kind in layer]
-    crossing = sum(isinstance(kind, CrossAttention) for kind in kinds)
-    return ctx if 2 * crossing == len(kinds) else 0
+    crossing = [kind for kind in kinds if isinstance(kind, CrossAttention)]
+    if crossing and crossing[0].usual_tokens is not None:
+        return crossing[0].usual_tokens
+    return ctx if 2 * len(crossing) == len(kinds) else 0
 
 
 def _tokens(kind: CacheKind, ctx: int, *, top: int, source: int) -> int:

@@ -29,6 +29,9 @@ def _one(run: EncoderPass, *, batch: int, dtype_bytes: int) -> Term:
     rotary = rows * (dtype_bytes * run.rotary_residents * run.hidden + 4 * run.rotary_elements)
     kept = run.kept_states + 1 if run.projected_beside_states else 1
     projector = rows * dtype_bytes * (kept * run.hidden + 2 * run.projected)
+    scores, each = batch * run.scores, run.score_copies * dtype_bytes + run.score_bytes
+    attending = run.attention_residents + (run.attention_copies if batch > 1 else 0)
+    attention = rows * dtype_bytes * attending * run.hidden + scores * each
     convolved = batch * run.convolved_positions
     instants = [
         (
@@ -46,12 +49,18 @@ def _one(run: EncoderPass, *, batch: int, dtype_bytes: int) -> Term:
             f"+ {run.rotary_elements:,} × 4 bytes)",
         ),
         (
+            attention,
+            f"{rows:,} positions × {dtype_bytes} bytes × {attending} × "
+            f"{run.hidden:,}" + (f" + {scores:,} scores × {each} bytes" if scores else ""),
+        ),
+        (
             projector if run.projected else 0,
             f"{rows:,} positions × {dtype_bytes} bytes × ({kept} × {run.hidden:,} + "
             f"2 × {run.projected:,})",
         ),
     ]
     size, formula = max(instants)
+    pairs = batch * run.mask_pairs + run.shared_mask_pairs
     because = f"{formula} ({run.source})"
     parts = [
         Term(name="encoder layer", bytes=size, basis="derived", because=because),
@@ -63,9 +72,10 @@ def _one(run: EncoderPass, *, batch: int, dtype_bytes: int) -> Term:
         ),
         Term(
             name="attention mask",
-            bytes=batch * run.mask_pairs * dtype_bytes,
+            bytes=pairs * dtype_bytes + batch * run.bool_mask_pairs,
             basis="derived",
-            because=f"{batch} × {run.mask_pairs:,} pairs × {dtype_bytes} bytes ({run.source})",
+            because=f"{pairs or batch * run.bool_mask_pairs:,} pairs × "
+            f"{dtype_bytes if pairs else 1} bytes ({run.source})",
         ),
     ]
     return total(

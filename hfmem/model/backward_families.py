@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.model.forward_shapes import ForwardPass
 
@@ -17,6 +18,11 @@ SavedNorm = Literal["rms", "rms_fp32", "layer_norm", "mean_variance"]
 """rms: an fp32 copy of the input, the normed input in the model's type. rms_fp32: the weight is
 multiplied in fp32, so both are fp32 (Gemma, OLMo 2, gpt-oss). layer_norm: torch's kernel keeps its
 input, a mean and a deviation. mean_variance: Cohere's, three fp32 tensors."""
+
+
+ScanEnd = Literal["mamba2", "normed", "gated"]
+"""What follows a Mamba-2 scan in PyTorch. mamba2: a gated RMSNorm, as Mamba-2 has it. normed and
+gated: Falcon-H1's gated RMSNorm, or the product with the activated gate alone."""
 
 
 class Backward(Struct, frozen=True, kw_only=True):
@@ -37,6 +43,23 @@ class Backward(Struct, frozen=True, kw_only=True):
     """The activation is a ReLU: its result serves for its own gradient."""
     soft_capped: bool = False
     """Eager attention caps its scores: one more tensor of scores in the model's type."""
+    dropouts: int = 2
+    """Results of a layer that a dropout follows, where its configuration asks for one."""
+    drops: bool = False
+    """Its class has a dropout of 0.1 after them where the configuration says nothing."""
+    drops_scores: bool = False
+    """Likewise of the attention's scores."""
+    narrow_scores: bool = False
+    """Eager attention's softmax stays in the model's type."""
+    attention_beside: bool = False
+    """Every recurrent layer has an attention too, which reads the same normed hidden states."""
+    scan_end: ScanEnd = "mamba2"
+    normed_scan: str = ""
+    """A key of the configuration that makes it end ``normed``."""
+    crosses: bool = False
+    """Its layers attend to an encoder's output, after a norm of their own."""
+    narrow_loss: bool = False
+    """The loss is computed in the logits' own type."""
     capped_logits: bool = False
     """The logits are capped by a tanh, which keeps its result; scaling them keeps nothing."""
 
@@ -44,6 +67,11 @@ class Backward(Struct, frozen=True, kw_only=True):
 _FP32 = Backward(norm="rms_fp32")
 _FOUR_FP32 = Backward(norm="rms_fp32", mixer_norms=2, mlp_norms=2)
 _TORCH = Backward(norm="layer_norm")
+_GPT2 = Backward(norm="layer_norm", drops=True, drops_scores=True)
+_BERT = Backward(
+    norm="layer_norm", drops=True, drops_scores=True, narrow_scores=True, narrow_loss=True
+)
+_BART = Backward(norm="layer_norm", drops=True, crosses=True, narrow_loss=True)
 
 _BY_MODEL_TYPE: Mapping[str, Backward] = {
     **dict.fromkeys(("gemma", "gpt_oss", "olmo2", "olmo3", "exaone4"), _FP32),
@@ -64,13 +92,25 @@ _BY_MODEL_TYPE: Mapping[str, Backward] = {
         Backward(fp32_router=True),
     ),
     "nemotron_h": Backward(fp32_router=True),
+    "falcon_h1": Backward(attention_beside=True, scan_end="gated", normed_scan="mamba_rms_norm"),
     **dict.fromkeys(("cohere", "cohere2"), Backward(norm="mean_variance", mlp_norms=0)),
     "phi": Backward(norm="layer_norm", mlp_norms=0, copies_attention=True),
     "falcon": Backward(norm="layer_norm", mlp_norms=0),
     "gpt_neox": Backward(norm="layer_norm", copies_attention=True, shared_input=True),
     "stablelm": Backward(norm="layer_norm", copies_attention=True),
-    **dict.fromkeys(("gpt2", "gpt_bigcode", "starcoder2", "nemotron", "phimoe"), _TORCH),
-    "opt": Backward(norm="layer_norm", result_only=True),
+    **dict.fromkeys(("starcoder2", "nemotron", "phimoe"), _TORCH),
+    **dict.fromkeys(("gpt2", "gpt_bigcode"), _GPT2),
+    "opt": Backward(norm="layer_norm", result_only=True, drops=True),
+    **dict.fromkeys(
+        ("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "data2vec-text"),
+        _BERT,
+    ),
+    **dict.fromkeys(
+        ("bart", "mbart", "marian", "pegasus", "m2m_100", "blenderbot", "blenderbot-small"), _BART
+    ),
+    "plbart": _BART,
+    "whisper": replace(_BART, drops=False, copies_attention=True),
+    "distilbert": replace(_BERT, dropouts=1),
 }
 _LLAMA = Backward()
 

@@ -81,6 +81,30 @@ def model_type_of_class(class_name: str) -> str | None:
     return types[0] if types else None
 
 
+def model_types_of_stem(class_name: str) -> Sequence[str]:
+    """The model types that have a generating class of the same stem, of which there may be none.
+
+    ``model_types_of_stem("Qwen2ForSequenceClassification") == ("qwen2",)``.
+    """
+    known = _generating_classes().get(class_name)
+    if known is not None:
+        return known
+    stem = _HEAD.sub("", class_name)
+    return () if stem == class_name else _stems().get(stem, ())
+
+
+_HEAD = re.compile(r"(?:For[A-Z]\w*|(?:With)?LMHeadModel|DoubleHeadsModel|MTModel|Model)$")
+
+
+@cache
+def _stems() -> Mapping[str, Sequence[str]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, types in _generating_classes().items():
+        stem = _HEAD.sub("", name)
+        found[stem] = (*found.get(stem, ()), *types)
+    return found
+
+
 def generates(model_type: str) -> bool | None:
     """Whether a model type has a class that generates; None for one that the table lacks."""
     if model_type in _generating_types():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,17 +17,21 @@ from hfmem.checkpoint.tensor import TensorRun, total_bytes
 from hfmem.dtypes import FLOATS, from_name
 from hfmem.errors import InvalidValueError, MissingKeyError, UnsupportedArchitectureError
 from hfmem.model.architectures import Decoder, layers
-from hfmem.model.class_defaults import class_facts
 from hfmem.model.components import ComponentRun, split
 from hfmem.model.config import Config, read, text_section
 from hfmem.model.declared import declared_tensors, logical_tensors
 from hfmem.model.forward import ForwardPass, forward_pass
+from hfmem.model.layers import CrossAttention
 from hfmem.model.model import Model
 from hfmem.model.parameters import Parameters, count_parameters, held_once, routing
+from hfmem.model.tying import tied as tied_head
 from hfmem.model.unpacked import unpacked
 from hfmem.model.weights import WeightRun, module_of
 from hfmem.model.witnesses import confirmed
 from hfmem.units import gib
+
+if TYPE_CHECKING:
+    from hfmem.model.media import EncoderPass
 
 # Buffers that old checkpoints store and the classes compute: transformers drops them at load
 # (_keys_to_ignore_on_load_unexpected of gpt2, gpt_neox, gptj and the rotary modules).
@@ -48,10 +53,17 @@ def describe(snapshot: Snapshot) -> Model:
     notes = list(snapshot.notes)
     checkpoint = snapshot.checkpoint or _declared(config, snapshot.documents, notes)
     pipeline = _pipeline(snapshot)
+    encoders: tuple[EncoderPass, ...] = ()
     if snapshot.config is None:
         decoder = _no_decoder(_NO_CONFIG if pipeline is None else _PIPELINE)
     else:
         decoder = _decoder(config, checkpoint)
+        if _attends_to_encoder(decoder):
+            # Few models do, and a short run is half imports.
+            from hfmem.model.encoder_runs import with_encoder
+
+            decoder, encoders, told = with_encoder(config, decoder, snapshot.documents)
+            notes.extend(told)
     weights: tuple[WeightRun, ...] | None = None
     parameters = None
     method = None
@@ -61,7 +73,7 @@ def describe(snapshot: Snapshot) -> Model:
         method = packed.method
         runs = split(checkpoint.tensors, decoder_layers=len(decoder.layers) or None)
         # What a class declares holds what it ties once already.
-        tied = snapshot.checkpoint is not None and _tied(config, decoder.text)
+        tied = snapshot.checkpoint is not None and tied_head(config, decoder.text)
         weights = _weights(runs, packed, tied=tied)
         if snapshot.checkpoint is not None:
             decoder, contradictions = confirmed(decoder, weights)
@@ -87,6 +99,7 @@ def describe(snapshot: Snapshot) -> Model:
         decoder=decoder,
         cache_known=snapshot.config is not None or pipeline is not None,
         forward=_forward(decoder, config),
+        encoders=encoders,
         weights=weights,
         unpacked=unpacked(config, weights, layers=len(decoder.layers) or None, dtype=dtype)
         if weights is not None
@@ -97,6 +110,7 @@ def describe(snapshot: Snapshot) -> Model:
         parameters=parameters,
         checkpoint_bytes=total_bytes(checkpoint.tensors) if checkpoint else None,
         loaded_files=checkpoint.files if checkpoint else (),
+        reconstructed=snapshot.reconstructed,
         notes=(*notes, *decoder.notes),
     )
 
@@ -204,20 +218,6 @@ def _parameters_alone(config: Config, decoder: Decoder) -> Parameters | None:
     return replace(counted, by_dtype={})
 
 
-def _tied(config: Config, text: Config) -> bool:
-    """Whether a stored head is the embedding again: what the file says at the top, then the class.
-
-    transformers 5.23 modeling_utils.py: get_expanded_tied_weights_keys reads the top alone.
-    Qwen3-VL-235B says false there, and its decoder's own class would say true; LLaVA-NeXT's class
-    says false, whatever stands in the decoder's section. That section counts where nobody knows
-    the class.
-    """
-    known = config is not text and class_facts(config.model_type or "") is not None
-    return config.flag(
-        "tie_word_embeddings", default=not known and text.flag("tie_word_embeddings")
-    )
-
-
 def _decoder(config: Config, checkpoint: Checkpoint | None) -> Decoder:
     try:
         return layers(config)
@@ -229,6 +229,10 @@ def _decoder(config: Config, checkpoint: Checkpoint | None) -> Decoder:
             error.message,
             hint=f"{error.hint} The weights alone are {gib(size)}.".strip(),
         ) from error
+
+
+def _attends_to_encoder(decoder: Decoder) -> bool:
+    return any(isinstance(kind, CrossAttention) for layer in decoder.layers for kind in layer)
 
 
 _NO_CONFIG = Note(

@@ -190,13 +190,21 @@ def _rope_elements(config: Config, family: Family, attentions: Sequence[Attentio
 
 def _patch(config: Config) -> int:
     """Side of a patch in pixels: one number, or two."""
-    return _sides(config, "patch_size")[0]
+    return sides(config, "patch_size")[0]
 
 
-def _sides(config: Config, key: str) -> tuple[int, int]:
+def sides(config: Config, key: str) -> tuple[int, int]:
+    """Height and width in pixels of a picture or a patch: two numbers, or the side of a square.
+
+    Raises MissingKeyError and InvalidValueError.
+    """
     listed = isinstance(config.value(key), list)
-    found = config.integer_list(key, low=1) if listed else None
-    return (found[0], found[-1]) if found else (config.integer(key, low=1),) * 2
+    found = config.integer_list(key, low=1, high=MAX_SIDE) if listed else None
+    return (found[0], found[-1]) if found else (config.integer(key, low=1, high=MAX_SIDE),) * 2
+
+
+MAX_SIDE = 2**16
+"""Pixels; above this a side is an attack or a mistake."""
 
 
 def picture_positions(config: Config) -> int | None:
@@ -208,10 +216,16 @@ def picture_positions(config: Config) -> int | None:
     family = BY_MODEL_TYPE.get(config.model_type or "")
     if family is None or "pictures" not in family.flags:
         return None
-    tall, wide = _sides(config, "image_size")
+    tall, wide = sides(config, "image_size")
     registers = config.integer_or_none("num_register_tokens") or 0
     patch = _patch(config)
-    return (tall // patch) * (wide // patch) + 1 + registers
+    beside = _CLASS_TOKENS.get(config.model_type or "", 1)
+    return (tall // patch) * (wide // patch) + beside + registers
+
+
+_CLASS_TOKENS = {"deit": 2, "ijepa": 0, "siglip_vision_model": 0}
+"""Positions before the patches where it is not the one class token: DeiT distils into another, and
+I-JEPA and SigLIP have none (models/deit/modeling_deit.py: DeiTEmbeddings)."""
 
 
 def _per_layer_inputs(config: Config, family: Family, layers: int) -> int:

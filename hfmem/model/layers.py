@@ -95,6 +95,9 @@ class CrossAttention(Struct, frozen=True, kw_only=True):
     v_head_dim: int
     source_tokens: int | None
     """Fixed by the model (Whisper), or None where the workload says it."""
+    usual_tokens: int | None = None
+    """What the processor gives where the workload says nothing (Pix2Struct: 2,048 patches); None
+    where the model fixes it, or nothing tells."""
 
 
 class SharedCache(Struct, frozen=True, kw_only=True):
@@ -146,5 +149,23 @@ def kind_name(kind: CacheKind) -> str:
             return "shared"
         case NoCache():
             return "none"
+        case _:
+            assert_never(kind)
+
+
+def heads_shown(kind: CacheKind | None) -> tuple[int | None, int | None]:
+    """Key and value heads and their size as a model card gives them; None where a kind has none.
+
+    A latent has one head of its rank and its rotated part: DeepSeek-V3, 1 of 512 + 64.
+    """
+    match kind:
+        case FullAttention() | SlidingWindow() | ChunkedAttention():
+            return kind.kv_heads, kind.head_dim
+        case LatentAttention():
+            return 1, kind.rank + kind.rope_dim
+        case CompressedAttention():
+            return 1, kind.head_dim
+        case RecurrentState() | CrossAttention() | SharedCache() | NoCache() | None:
+            return None, None
         case _:
             assert_never(kind)

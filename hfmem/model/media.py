@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
 from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import InvalidValueError, MissingKeyError, UsageError
 from hfmem.model.config import MAX_INTEGER, Config
+
+if TYPE_CHECKING:
+    from hfmem.model.tower_layers import TowerLayers
 
 Kind = Literal["image", "video", "audio"]
 
@@ -71,6 +74,23 @@ class EncoderPass(Struct, frozen=True, kw_only=True):
     convolved_positions: int = 0
     mask_pairs: int = 0
     """Pairs of positions in a mask of the model's dtype."""
+    shared_mask_pairs: int = 0
+    """Of these in a mask that all sequences of a batch share."""
+    bool_mask_pairs: int = 0
+    """Pairs of positions in a mask of one byte each."""
+    attention_residents: int = 0
+    """Hidden-wide tensors while the layer attends; 0 where that is never the peak."""
+    attention_copies: int = 0
+    """More of them where several sequences run together."""
+    scores: int = 0
+    """Of all heads over one sequence, where the code spells them out."""
+    score_copies: int = 0
+    """Tensors of them in the model's dtype."""
+    score_bytes: int = 0
+    """Bytes of a score in all its tensors that do not follow the model's dtype."""
+    output: int = 0
+    """Values of one sequence that it gives, held while the decoder runs; 0 where they become
+    tokens of the prompt."""
     projected: int = 0
     """Width of what a projector makes of every position; 0 where it is small."""
     projected_beside_states: bool = False
@@ -95,6 +115,10 @@ class Media(Struct, frozen=True, kw_only=True):
     """What runs before the decoder."""
     undescribed: tuple[str, ...] = ()
     """Encoders that run and whose code is not described, by name."""
+    layers: tuple[TowerLayers, ...] = ()
+    """The encoders as a backward pass sees them."""
+    unsaved: tuple[str, ...] = ()
+    """Encoders of which it is not described what they keep for it, by name."""
 
     @property
     def encoders_known(self) -> bool:

@@ -39,7 +39,7 @@ def qwen_images(reader: Reader, media: MediaInput) -> Found:
     1,920 × 1,080 → 1,932 × 1,092 in cells of 28: 69 × 39 = 2,691 tokens
     (models/qwen2_vl/image_processing_qwen2_vl.py: get_number_of_image_patches).
     """
-    patch, merge, _ = _qwen_cells(reader, "image")
+    patch, merge, pair = _qwen_cells(reader)
     shipped = _PUBLISHED_PIXELS.get(patch * merge, (None, None))
     owner = "Qwen2VLImageProcessor"
     least, most = (
@@ -56,7 +56,8 @@ def qwen_images(reader: Reader, media: MediaInput) -> Found:
         tokens=total,
         rule=f"{media.images} pictures of {wide:,} × {tall:,} pixels × {columns} × {rows} cells = "
         f"{total:,} tokens",
-        passes=(_grid_pass("image", media.images, (tall, wide), patch=patch),),
+        # A picture fills all frames of a patch (image_processing_qwen2_vl.py: patchify).
+        passes=(_grid_pass("image", media.images, (tall, wide), patch=patch, frames=pair),),
     )
 
 
@@ -72,7 +73,7 @@ def qwen3_frames(reader: Reader, media: MediaInput) -> Found:
 
 def _qwen_frames(reader: Reader, media: MediaInput, *, together: bool, cell: int) -> Found:
     owner = "Qwen3VLVideoProcessor" if together else "Qwen2VLVideoProcessor"
-    patch, merge, pair = _qwen_cells(reader, "video")
+    patch, merge, pair = _qwen_cells(reader)
     shipped = _PUBLISHED_FILM_PIXELS if together else (None, None)
     least, most = (
         reader.processor("video", *paths, default=default, owner=owner, published=published)
@@ -100,12 +101,12 @@ def _qwen_frames(reader: Reader, media: MediaInput, *, together: bool, cell: int
     )
 
 
-def _qwen_cells(reader: Reader, kind: Kind) -> tuple[int, int, int]:
+def _qwen_cells(reader: Reader) -> tuple[int, int, int]:
     """Side of a patch, patches on the side of a cell, frames in a patch: the encoder's own."""
     vision = reader.section("vision_config")
     patch = reader.integer(vision, "patch_size")
     merge = reader.integer(vision, "spatial_merge_size")
-    return patch, merge, reader.integer(vision, "temporal_patch_size") if kind == "video" else 1
+    return patch, merge, reader.integer(vision, "temporal_patch_size")
 
 
 def _grid_pass(kind: Kind, items: int, size: Size, *, patch: int, frames: int = 1) -> TowerPass:

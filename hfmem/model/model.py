@@ -14,6 +14,7 @@ from hfmem.model.weights import WeightRun
 
 if TYPE_CHECKING:
     from hfmem.checkpoint.gguf_files import GgufListing
+    from hfmem.model.media import EncoderPass
 
 
 class Model(Struct, frozen=True, kw_only=True, eq=False):
@@ -36,6 +37,9 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
     """False where there is no configuration to tell it."""
     forward: ForwardPass | None
     """What one forward pass computes; None where it is not known."""
+    encoders: tuple[EncoderPass, ...] = ()
+    """Passes that every sequence takes before the decoder, whatever it brings: Whisper's over 30
+    seconds. Empty too where their code is not described."""
     weights: tuple[WeightRun, ...] | None
     """The checkpoint's tensors, classified; None where neither files nor configuration tell
     them."""
@@ -55,9 +59,11 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
     """What the repository of a GGUF file offers; None for other formats."""
     checkpoint_bytes: int | None
     loaded_files: tuple[str, ...]
+    reconstructed: bool = False
+    """As the snapshot says of its facts."""
     notes: tuple[Note, ...]
 
     @property
     def is_read(self) -> bool:
         """Whether the tensors were read from files, and not put together from a configuration."""
-        return bool(self.loaded_files) and all(note.code != "reconstructed" for note in self.notes)
+        return bool(self.loaded_files) and not self.reconstructed

@@ -7,14 +7,16 @@ model of text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from hfmem.errors import UsageError
 from hfmem.model.config import Config, class_name
+from hfmem.model.encoder_runs import encoder_run
 from hfmem.model.forward import picture_positions
-from hfmem.model.media import Documents, Found, Media, MediaInput, Reader
+from hfmem.model.media import Documents, Found, Media, MediaInput, Reader, TowerPass
 from hfmem.model.media_families import FAMILIES, LLAVA_NEXT_CLASSES, LLAVA_NEXT_CODE, Family
+from hfmem.model.tower_layers import tower_layers
 from hfmem.model.vision_towers import encoder_pass
 
 __all__ = ["FAMILIES", "Family", "family_of", "media"]
@@ -57,7 +59,7 @@ def media(config: Config, documents: Documents, asked: MediaInput) -> Media | No
     if not asked:
         return None
     family = family_of(config)
-    if family is None and picture_positions(config) is not None:
+    if family is None and _reads_one_picture(config, documents):
         raise UsageError(
             f"{config.type_shown()} reads one picture a sequence, and nothing beside it.",
             hint="Give the number of pictures with --batch.",
@@ -98,18 +100,31 @@ def media(config: Config, documents: Documents, asked: MediaInput) -> Media | No
         keys=tuple(reader.said),
         source=family.source,
         encoders=encoders,
-        undescribed=_undescribed(reader.config, found),
+        undescribed=_undescribed(reader.config, found, by=encoder_pass),
+        layers=tuple(
+            layers
+            for one in found
+            for each in one.passes
+            if (layers := tower_layers(reader.config, each)) is not None
+        ),
+        unsaved=_undescribed(reader.config, found, by=tower_layers),
     )
 
 
-def _undescribed(config: Config, found: Sequence[Found]) -> tuple[str, ...]:
+def _reads_one_picture(config: Config, documents: Documents) -> bool:
+    return picture_positions(config) is not None or encoder_run(config, documents) is not None
+
+
+def _undescribed(
+    config: Config, found: Sequence[Found], *, by: Callable[[Config, TowerPass], object | None]
+) -> tuple[str, ...]:
     """The encoders that run and have no figure, by their own names where they have one."""
     names = []
     for one in found:
         if not one.passes:
             names.append(f"the encoder of {config.type_shown()}")
         for run in one.passes:
-            if encoder_pass(config, run) is None:
+            if by(config, run) is None:
                 section = config.section(run.section)
                 known = section.model_type if section is not None else None
                 names.append(f"the encoder {known or run.section}")

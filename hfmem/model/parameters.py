@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -100,7 +100,10 @@ def held_once(runs: Iterable[ComponentRun], *, tied: bool) -> tuple[ComponentRun
     """The runs without those that only repeat the embedding.
 
     A checkpoint may store what the class ties, and the loaded model holds it once: a head of the
-    embedding's shape where ``tied`` (Falcon), and the copies of T5's ``shared`` in its two halves.
+    embedding's shape where ``tied`` (Falcon), and the copies of ``shared`` in the two halves of
+    BART and T5. A copy of other values is no copy: transformers 5.23 keeps both
+    (modeling_utils.py: tie_weights). So the head of T5 v1.1, mT5 and UMT5 is loaded: their files
+    say false and hold another, though their classes tie whatever a file says.
     """
     kept = tuple(runs)
     # A classifier of two labels has the shape of BERT's two token types, and repeats nothing: only
@@ -108,7 +111,12 @@ def held_once(runs: Iterable[ComponentRun], *, tied: bool) -> tuple[ComponentRun
     tables = {item.run.shape for item in kept if item.component == "embedding"}
     words = max((shape[0] for shape in tables if len(shape) > 1), default=0)
     embeddings = {shape for shape in tables if len(shape) > 1 and 2 * shape[0] >= words}
-    shared = any(item.run.name == "shared.weight" for item in kept)
+    copies = {
+        f"{prefix}{half}.embed_tokens.weight"
+        for prefix in _prefixes(kept)
+        for half in ("encoder", "decoder")
+        if tied or not prefix
+    }
     return tuple(
         item
         for item in kept
@@ -118,8 +126,13 @@ def held_once(runs: Iterable[ComponentRun], *, tied: bool) -> tuple[ComponentRun
             and item.run.name.endswith(".weight")
             and item.run.shape in embeddings
         )
-        and not (shared and item.run.name in _SHARED_COPIES)
+        and item.run.name not in copies
     )
 
 
-_SHARED_COPIES = frozenset({"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"})
+def _prefixes(runs: Iterable[ComponentRun]) -> Iterator[str]:
+    """Before ``shared.weight`` stands nothing in T5, which ties always, and ``model.`` in BART."""
+    for item in runs:
+        prefix, found, rest = item.run.name.rpartition("shared.weight")
+        if found and not rest and (not prefix or prefix.endswith(".")):
+            yield prefix

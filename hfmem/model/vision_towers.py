@@ -53,6 +53,11 @@ _TOWERS: tuple[_Tower, ...] = (
         source="models/siglip/modeling_siglip.py: SiglipEncoderLayer, SiglipMLP",
     ),
     _Tower(
+        model_types=("vit", "deit", "dinov2", "dinov2_with_registers", "vit_msn"),
+        residents=4,
+        source="models/vit/modeling_vit.py: ViTLayer, ViTMLP",
+    ),
+    _Tower(
         model_types=("internvl_vision", "intern_vit_6b"),
         residents=5,
         source="models/internvl/modeling_internvl.py: InternVLVisionLayer",
@@ -254,17 +259,3 @@ def _named(config: Config, run: TowerPass) -> EncoderPass | None:
         source=f"transformers 5.23 {tower.source}, all hidden states kept (LLaVA-NeXT "
         "llava/model/multimodal_encoder)",
     )
-
-
-def whisper_passes(config: Config) -> tuple[EncoderPass, ...]:
-    """Whisper's encoder over one window of 30 seconds: 3,000 mel frames, 1,500 positions."""
-    positions = config.integer("max_source_positions", low=1)
-    run = TowerPass(
-        section="audio_config",
-        kind="audio",
-        items=1,
-        positions=positions,
-        values=2 * positions * config.integer("num_mel_bins", low=1),
-    )
-    found = encoder_pass(config, run)
-    return () if found is None else (found,)

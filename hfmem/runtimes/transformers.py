@@ -20,6 +20,7 @@ from hfmem.gpu import GpuGroup
 from hfmem.memory.cards import class_of
 from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName
 from hfmem.memory.host import while_loading
+from hfmem.memory.instants import TRANSFORMERS
 from hfmem.memory.kv_cache import group as folded
 from hfmem.memory.loading import Held, held
 from hfmem.memory.overhead import GpuClass, overhead
@@ -32,7 +33,13 @@ from hfmem.memory.workload import DEFAULT_CTX, Device, Workload
 from hfmem.model.forward import picture_positions
 from hfmem.model.model import Model
 from hfmem.runtimes.transformers_activations import decode_term, kernels_note, prefill_term
-from hfmem.runtimes.transformers_cache import VERSION, cache_term, encoder_output, token_bytes
+from hfmem.runtimes.transformers_cache import (
+    cache_term,
+    encoder_note,
+    encoder_output,
+    encoder_passes,
+    token_bytes,
+)
 
 
 def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> MemoryEstimate:
@@ -43,16 +50,15 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     card = group.gpu if group and rule_of(model) else None
     where, gpu_class = place(workload.device, card), class_of(group.gpu if group else None)
     found = _tensors(model, workload, where)
-    phases = _phases(model, workload, where, gpu_class)
+    whole = rank = _phases(model, workload, where, gpu_class)
     count = group.count if group else 1
-    rank = phases
     if count > 1:
-        rank = tuple(layer_split(phase, model=model, count=count) for phase in phases)
+        rank = tuple(layer_split(phase, model=model, count=count) for phase in whole)
+        whole = tuple(
+            replicated(phase, rank=one, count=count) for phase, one in zip(whole, rank, strict=True)
+        )
     return MemoryEstimate(
-        phases=tuple(
-            replicated(phase, rank=one, count=count)
-            for phase, one in zip(phases, rank, strict=True)
-        ),
+        phases=whole,
         rank=rank if count > 1 else (),
         count=count,
         refusal=_refusal(workload, group),
@@ -117,6 +123,7 @@ def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
             *notes,
             *(weights.notes if weights else ()),
             *kernels_note(model, workload, ctx=tokens, dtype=dtype),
+            *encoder_note(groups, ctx=tokens, workload=workload),
         ),
         host=while_loading(model, dtype=dtype, quantized=workload.quantize is not None),
     )
@@ -139,18 +146,14 @@ _UNKNOWN_ACTIVATIONS = Term(
 def _encoding(model: Model, workload: Workload, dtype: str) -> tuple[Term, ...]:
     """What the encoders of pictures and sound hold, before the decoder's first layer.
 
-    Whisper's runs whatever is said: over 30 seconds, filled up.
+    One whose length the model fixes runs whatever is said: Whisper's over 30 seconds, filled up.
     """
-    whisper = model.decoder.model_type == "whisper"
-    if workload.media is None and not whisper:
+    media = workload.media
+    passes = encoder_passes(model, workload) if media is None else media.encoders
+    if not passes:
         return ()
     from hfmem.memory.encoder_activations import encoder_activations
-    from hfmem.model.vision_towers import whisper_passes
 
-    if workload.media is not None:
-        passes = workload.media.encoders
-    else:
-        passes = whisper_passes(model.decoder.text)
     term = encoder_activations(passes, batch=workload.batch, dtype_bytes=width(dtype))
     return () if term is None else (term,)
 
@@ -224,13 +227,12 @@ def _refusal(workload: Workload, group: GpuGroup | None) -> str | None:
 def _offloaded(phases: tuple[Phase, ...], *, layers: int) -> int:
     """What a device keeps when accelerate streams the weights from the host: the cache, the
     activations, and one layer beside the next (accelerate 1.15 hooks.py: AlignDevicesHook)."""
-    used = [phase for phase in phases if phase.name != "loading"]
-    return max(
-        phase.memory.bytes
-        - phase.part("weights").bytes
-        + 2 * phase.part("weights").bytes // max(1, layers)
-        for phase in used
-    )
+    kept = []
+    for phase in phases:
+        if phase.name != "loading":
+            weights = phase.part("weights").bytes
+            kept.append(phase.memory.bytes - weights + 2 * weights // max(1, layers))
+    return max(kept)
 
 
 def _dequantizing(weights: Term, model: Model, workload: Workload, dtype: str) -> Term:
@@ -261,5 +263,5 @@ def _conversion(weights: Held | None) -> Term:
         name="activations",
         bytes=size,
         basis="derived",
-        because=f"{what} (transformers {VERSION} core_model_loading.py)",
+        because=f"{what} ({TRANSFORMERS} core_model_loading.py)",
     )

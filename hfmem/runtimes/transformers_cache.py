@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from hfmem.checkpoint.snapshot import Note
 from hfmem.dtypes import width
 from hfmem.errors import UsageError
+from hfmem.memory.instants import TRANSFORMERS
 from hfmem.memory.kv_cache import (
     GroupBytes,
     LayerGroup,
@@ -15,13 +18,15 @@ from hfmem.memory.kv_cache import (
     cache_bytes,
     cell_elements,
     dynamic_cells,
+    group,
 )
 from hfmem.memory.term import Term, total
 from hfmem.memory.workload import Workload
 from hfmem.model.layers import CrossAttention, FullAttention, kind_name
 from hfmem.model.model import Model
 
-VERSION = "5.23"
+if TYPE_CHECKING:
+    from hfmem.model.media import EncoderPass
 
 # Bits of a cached element: transformers 5.23 cache_utils.py. QuantizedLayer groups 64 elements
 # under a scale and a zero point in the compute type; Fp8QuantizedLayer scales a whole tensor. HQQ
@@ -61,7 +66,7 @@ def cache_term(groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload, 
     return total(
         "kv_cache",
         parts,
-        because=f"DynamicCache of {workload.batch} × {ctx:,} tokens (transformers {VERSION} "
+        because=f"DynamicCache of {workload.batch} × {ctx:,} tokens ({TRANSFORMERS} "
         "cache_utils.py)",
     )
 
@@ -131,13 +136,15 @@ def encoder_output(
     fixed = crossing[0].kind
     tokens = fixed.source_tokens if isinstance(fixed, CrossAttention) else None
     tokens = tokens or _encoder_ctx(groups, ctx=ctx, workload=workload)
+    given = sum(one.output for one in encoder_passes(model, workload))
+    what = f"{given:,} values" if given else f"{tokens:,} tokens × {hidden:,}"
     return (
         Term(
             name="encoder output",
-            bytes=workload.batch * tokens * hidden * width(dtype),
+            bytes=workload.batch * (given or tokens * hidden) * width(dtype),
             basis="derived",
-            because=f"{workload.batch} × {tokens:,} tokens × {hidden:,} × {width(dtype)} bytes, "
-            f"held until generate returns (transformers {VERSION} generation/utils.py: "
+            because=f"{workload.batch} × {what} × {width(dtype)} bytes, held until "
+            f"generate returns ({TRANSFORMERS} generation/utils.py: "
             "_prepare_encoder_decoder_kwargs_for_generation)",
         ),
     )
@@ -153,6 +160,46 @@ def _encoder_ctx(groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload
         return workload.encoder_ctx
     if workload.media is not None and workload.media.encoder_tokens:
         return workload.media.encoder_tokens
+    usual = _usual_encoder_ctx(groups)
+    return (ctx if _reads_text(groups) else 0) if usual is None else usual
+
+
+def encoder_passes(model: Model, workload: Workload) -> tuple[EncoderPass, ...]:
+    """The passes that every sequence takes, of the length that was asked for."""
+    if not model.encoders or workload.encoder_ctx is None:
+        return model.encoders
+    usual = _usual_encoder_ctx(group(model.decoder.layers))
+    if not usual:
+        return model.encoders
+    from hfmem.model.encoder_runs import of_length
+
+    tokens = workload.encoder_ctx
+    return tuple(of_length(one, tokens=tokens, usual=usual) for one in model.encoders)
+
+
+def _usual_encoder_ctx(groups: tuple[LayerGroup, ...]) -> int | None:
+    """What the processor gives the encoder, where that is known and a call may change it."""
+    kinds = (one.kind for one in groups)
+    return next((kind.usual_tokens for kind in kinds if isinstance(kind, CrossAttention)), None)
+
+
+def encoder_note(
+    groups: tuple[LayerGroup, ...], *, ctx: int, workload: Workload
+) -> tuple[Note, ...]:
+    """That the encoder's length is assumed, where neither question, model nor processor tells."""
+    kinds = [one.kind for one in groups if isinstance(one.kind, CrossAttention)]
+    told = workload.encoder_ctx is not None or workload.media is not None
+    if told or not kinds or not _reads_text(groups):
+        return ()
+    if kinds[0].source_tokens is not None or kinds[0].usual_tokens is not None:
+        return ()
+    message = (
+        f"No length of the encoder's input was given: {ctx:,} positions are assumed, as many as "
+        "the decoder's; --encoder-ctx gives another number."
+    )
+    return (Note(code="default_encoder_ctx", message=message),)
+
+
+def _reads_text(groups: tuple[LayerGroup, ...]) -> bool:
     crossing = sum(one.count for one in groups if isinstance(one.kind, CrossAttention))
-    own = sum(one.count for one in groups) - crossing
-    return ctx if crossing == own else 0
+    return 2 * crossing == sum(one.count for one in groups)

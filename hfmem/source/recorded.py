@@ -43,6 +43,8 @@ _KEYS = frozenset(
         "tensors",
     }
 )
+_FACTS = ("config", "documents", "files", "tensors")
+"""Of these a record has at least one, and something in it."""
 _DATE = re.compile(r"\d{4}-(?:0\d|1[0-2])-(?:[0-2]\d|3[01])", re.ASCII)
 _SIZE_CAP = 2**63
 
@@ -50,8 +52,8 @@ _SIZE_CAP = 2**63
 def read(origin: Path | str) -> Snapshot:
     """The snapshot that a file, or a text, records.
 
-    Raises InvalidValueError and MissingKeyError for anything that is not the recorded format, and
-    ModelNotFoundError for a path that is no regular file.
+    Raises InvalidValueError and MissingKeyError for anything that is not the recorded format, or
+    records nothing, and ModelNotFoundError for a path that is no regular file.
     """
     if isinstance(origin, str):
         raw = origin.encode("utf-8", "surrogatepass")
@@ -65,7 +67,8 @@ def write(snapshot: Snapshot, *, on: str | None = None) -> str:
     """The recorded format of a snapshot, one tensor run a line, the same for the same facts.
 
     ``on`` is the date to write, ``2026-11-20``; default today. ``read(write(s))`` holds the facts
-    of ``s``; only ``source``, what was cached of it, and the note on the date differ.
+    of ``s``, which must have any; only ``source``, what was cached of it, and the note on the date
+    differ.
     """
     derived = _derived(snapshot.files, config=snapshot.config, documents=snapshot.documents)
     return text_of(snapshot, on=on, weight_files=derived)
@@ -148,6 +151,11 @@ class _Reader:
                 raise MissingKeyError(f"{self._what} lacks {key!r}.", hint=_HINT)
         if document["schema_version"] is True or document["schema_version"] != SCHEMA_VERSION:
             raise self._invalid(f"has another schema_version than {SCHEMA_VERSION}")
+        if not any(document.get(key) for key in _FACTS):
+            raise MissingKeyError(
+                f"{self._what} records nothing of the model: it lacks config, files and tensors.",
+                hint=_HINT,
+            )
         config = self._optional_object(document, "config")
         documents = self._documents(document)
         listing = self._files(document)
@@ -159,6 +167,7 @@ class _Reader:
             documents=documents,
             files=listing,
             checkpoint=self._checkpoint(document, listing, config=config, documents=documents),
+            reconstructed=document.get("origin") == "reconstructed",
             notes=self._notes(document),
         )
 

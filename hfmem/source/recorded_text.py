@@ -25,14 +25,14 @@ def text_of(snapshot: Snapshot, *, on: str | None, weight_files: tuple[str, ...]
 
 
 def _members(snapshot: Snapshot, *, on: str | None, weight_files: tuple[str, ...]) -> Iterator[str]:
-    reconstructed = [note.message for note in snapshot.notes if note.code == "reconstructed"]
+    why = [note.message for note in snapshot.notes if note.code == "reconstructed"]
     yield _member("schema_version", SCHEMA_VERSION)
     yield _member("model", snapshot.model)
     yield _member("revision", snapshot.revision)
     yield _member("recorded", on or datetime.now(tz=UTC).date().isoformat())
-    yield _member("origin", "reconstructed" if reconstructed else "hub")
-    if reconstructed:
-        yield _member("origin_note", reconstructed[0])
+    yield _member("origin", "reconstructed" if snapshot.reconstructed else "hub")
+    if snapshot.reconstructed and why:
+        yield _member("origin_note", why[0])
     notes = [note for note in snapshot.notes if note.code not in _OF_THE_RECORD]
     if notes:
         yield _lines("notes", ({"code": note.code, "message": note.message} for note in notes))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import prod
 
 import pytest
+from msgspec.structs import replace
 
-from hfmem.checkpoint.snapshot import Checkpoint, Snapshot
+from hfmem.checkpoint.snapshot import Checkpoint, Note, Snapshot
 from hfmem.checkpoint.tensor import TensorRun
 from hfmem.errors import UnsupportedArchitectureError
 from hfmem.model.describe import describe
@@ -88,6 +89,25 @@ def test_a_stored_copy_of_a_tied_head_is_loaded_once() -> None:
     assert tied.checkpoint_bytes == untied.checkpoint_bytes
 
 
+# Loaded by the five classes of transformers 5.23 from files that hold the head and from files that
+# do not: what is held of a vocabulary of 100 and a width of 64. A head that the file ties has the
+# embedding's values, one that it does not tie has its own; then both stay, in the classes too that
+# set tie_word_embeddings to true themselves.
+@pytest.mark.parametrize("name", ["t5", "mt5", "umt5", "longt5", "switch_transformers"])
+@pytest.mark.parametrize(
+    ("stored", "says", "held"),
+    [(True, False, 2), (True, True, 1), (True, None, 1), (False, False, 1), (False, True, 1)],
+)
+def test_the_head_of_t5(name: str, stored: bool, says: bool | None, held: int) -> None:
+    config: dict[str, object] = {"model_type": name, "architectures": ["OneLayerT5"]}
+    if says is not None:
+        config["tie_word_embeddings"] = says
+    tensors = (run("shared.weight", 100, 64), run("encoder.embed_tokens.weight", 100, 64))
+    model = describe(snapshot(config, (*tensors, *([run("lm_head.weight", 100, 64)] * stored))))
+    loaded = [item.run for item in model.weights or () if item.loaded]
+    assert sum(item.elements for item in loaded) == held * 100 * 64
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -123,6 +143,20 @@ def test_files_of_another_model_are_noticed() -> None:
         wrong = describe(snapshot(LLAMA, kept))
         assert "files_contradict_config" in {note.code for note in wrong.notes}
         assert (wrong.weights is not None) is known
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_read"),
+    [
+        (snapshot(LLAMA), True),
+        (snapshot(LLAMA, None), False),
+        (replace(snapshot(LLAMA), reconstructed=True), False),
+        # A note is for readers: whatever it is called, the facts are as the source says.
+        (replace(snapshot(LLAMA), notes=(Note(code="reconstructed", message="a word"),)), True),
+    ],
+)
+def test_what_was_read(facts: Snapshot, is_read: bool) -> None:
+    assert describe(facts).is_read is is_read
 
 
 def test_a_configuration_alone_declares_its_tensors() -> None:

@@ -93,6 +93,11 @@ def run(name: str, *shape: int, dtype: str = "BF16") -> TensorRun:
 EMBEDDING = run("model.embed_tokens.weight", 100, 8)
 HEAD = run("lm_head.weight", 100, 8)
 PACKED = run("model.layers.{0..1}.mlp.up_proj.weight", 4, 8, dtype="U8")
+BART_TABLES = (
+    *(run(f"model.{part}.weight", 100, 8) for part in ("shared", "encoder.embed_tokens")),
+    run("model.decoder.embed_tokens.weight", 100, 8),
+    HEAD,
+)
 EXPERTS = run("model.layers.{0..1}.mlp.experts.{0..7}.up_proj.weight", 4, 8)
 
 
@@ -106,6 +111,11 @@ EXPERTS = run("model.layers.{0..1}.mlp.experts.{0..7}.up_proj.weight", 4, 8)
         ((EMBEDDING, HEAD, run("lm_head.bias", 100)), True, 900),
         # T5 stores the shared embedding once or three times.
         ((run("shared.weight", 100, 8), run("encoder.embed_tokens.weight", 100, 8)), True, 800),
+        # v1.1 says false and stores another head, which is kept beside the embedding.
+        ((run("shared.weight", 100, 8), HEAD), False, 1600),
+        # Loaded by BART, mBART, Pegasus, Marian, M2M-100: one table where tied, else four.
+        (BART_TABLES, True, 800),
+        (BART_TABLES, False, 3200),
         ((), False, 0),
     ],
 )

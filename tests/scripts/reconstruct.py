@@ -370,6 +370,7 @@ def snapshot(published: Published) -> Snapshot:
         documents={},
         files=tuple(RepoFile(name=name, bytes=None) for name in names),
         checkpoint=Checkpoint(files=names, tensors=tensors, metadata={}),
+        reconstructed=True,
         notes=(Note(code="reconstructed", message=note),),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -64,17 +64,33 @@ def test_the_example() -> None:
     }
 
 
-def test_only_version_and_model_are_required() -> None:
-    found = recorded.read('{"schema_version": 1, "model": "gpt2"}')
+def test_version_model_and_one_fact_are_required() -> None:
+    found = recorded.read('{"schema_version": 1, "model": "gpt2", "config": {"n_embd": 768}}')
     assert found == Snapshot(
         model="gpt2",
         revision=None,
         source="recorded",
-        config=None,
+        config={"n_embd": 768},
         documents={},
         files=(),
         checkpoint=None,
     )
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {},
+        {"tensors": []},
+        {"tensors": None},
+        {"config": {}, "files": []},
+        {"recorded": "2026-11-20"},
+    ],
+)
+def test_a_record_of_nothing_is_refused(nothing: dict[str, object]) -> None:
+    with pytest.raises(MissingKeyError, match="records nothing of the model") as caught:
+        recorded.read(json.dumps({"schema_version": 1, "model": "a/b"} | nothing))
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("key", ["schema_version", "model"])
@@ -250,6 +266,8 @@ def _bytes(dtype: str, shape: list[int]) -> int:
 
 @given(snapshots)
 def test_round_trip(found: Snapshot) -> None:
+    tensors = found.checkpoint is not None and found.checkpoint.tensors
+    assume(found.config or found.documents or found.files or tensors)
     written = recorded.write(found, on="2026-11-20")
     again = recorded.read(written)
     date = Note(code="recorded", message="The facts were recorded on 2026-11-20.")

@@ -16,6 +16,7 @@ from hfmem.errors import ConfigError, UnsupportedArchitectureError
 from hfmem.memory.kv_cache import bytes_by_kind, cache_bytes, group, total_bytes
 from hfmem.model.architectures import layers
 from hfmem.model.config import read
+from hfmem.model.encoder_runs import encoder_run
 from tests.truth.row import Row
 
 PICTURE_TOKENS = 4 * 1601
@@ -44,8 +45,6 @@ ENCODER_TOKENS = {
     "MllamaForCausalLM": 0,
     "MllamaForConditionalGeneration": 4 * 1025,
     "MoonshineForConditionalGeneration": 40,
-    "PPFormulaNetForConditionalGeneration": 64,
-    "Pix2StructForConditionalGeneration": 2048,
     "SeamlessM4TForSpeechToText": 376,
     "SeamlessM4Tv2ForSpeechToText": 376,
     "Speech2TextForConditionalGeneration": 750,
@@ -114,8 +113,9 @@ def defaults(shared: Path) -> Iterator[Row]:
         values = {"model_type": model_type, "architectures": [truth["class"]]}
         config = read(values | SETTINGS.get(model_type, {}))
         reason = REFUSED.get(model_type, "")
-        groups = None
+        groups = run = None
         try:
+            run = encoder_run(config, {})
             groups = group(layers(config).layers)
         except (ConfigError, UnsupportedArchitectureError) as error:
             reason = reason or error.message
@@ -128,7 +128,7 @@ def defaults(shared: Path) -> Iterator[Row]:
                     ctx=ctx,
                     kv_dtype="BF16",
                     model_dtype="BF16",
-                    encoder_ctx=ENCODER_TOKENS.get(truth["class"], ctx),
+                    encoder_ctx=run.tokens if run else ENCODER_TOKENS.get(truth["class"], ctx),
                 )
                 kinds = bytes_by_kind(parts)
                 only_state = model_type == "recurrent_gemma"

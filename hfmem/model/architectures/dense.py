@@ -173,7 +173,6 @@ GPT_LIKE = Architecture(
         "gptj",
         "opt",
         "persimmon",
-        "blip_text_model",
         "git",
         "kosmos_2_5_text_model",
         "kosmos_2_text_model",

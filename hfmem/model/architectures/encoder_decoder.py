@@ -181,6 +181,11 @@ ENCODER_DECODER = (
         source=_models("t5gemma2"),
     ),
     Architecture(
+        model_types=("blip_text_model",),
+        cache=with_cross(stack(every(FULL), keys=())),
+        source="transformers/models/blip/modeling_blip_text.py: BlipTextLayer.crossattention",
+    ),
+    Architecture(
         model_types=("mllama_text_model",),
         cache=mllama,
         source="transformers/models/mllama/modeling_mllama.py: MllamaTextCrossAttention",

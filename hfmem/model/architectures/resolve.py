@@ -9,6 +9,7 @@ from typing import Literal
 from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import UnsupportedArchitectureError
 from hfmem.model.architectures.dense import DENSE
+from hfmem.model.architectures.disagreement import disagreement
 from hfmem.model.architectures.encoder_decoder import ENCODER_DECODER
 from hfmem.model.architectures.entry import Architecture, Decoder
 from hfmem.model.architectures.latent import LATENT
@@ -29,16 +30,13 @@ from hfmem.model.config import (
 )
 from hfmem.model.layers import (
     CacheKind,
-    ChunkedAttention,
-    CompressedAttention,
     CrossAttention,
-    FullAttention,
-    LatentAttention,
     Layer,
     NoCache,
     RecurrentState,
     SharedCache,
     SlidingWindow,
+    heads_shown,
 )
 
 ARCHITECTURES: tuple[Architecture, ...] = (
@@ -65,7 +63,8 @@ def layers(config: Config) -> Decoder:
     """
     if config.model_type in _OWN_SHAPES:
         raise _unsupported(config, _OWN_SHAPES[config.model_type])
-    text, notes = section_and_notes(config)
+    text, odd = decoder_section(config), disagreement(config)
+    notes = () if odd is None else (odd,)
     entry = _BY_TYPE.get(text.model_type or "")
     alone = class_name(config) in _ENCODERS
     own = text.model_type == config.model_type
@@ -110,7 +109,7 @@ _PIXELS = frozenset({"glm_image", "imagegpt"})
 out."""
 
 
-def section_and_notes(config: Config) -> tuple[Config, tuple[Note, ...]]:
+def decoder_section(config: Config) -> Config:
     """The decoder's section, read as the class that it belongs to.
 
     ``model_type`` decides. A section without one, or with one that nobody knows, is read as its
@@ -120,33 +119,19 @@ def section_and_notes(config: Config) -> tuple[Config, tuple[Note, ...]]:
     text = text_section(config)
     named = class_name(text) or class_name(config) or ""
     if config.model_type in _PAIRS and text is not config:
-        return text.with_values({"is_decoder": True, "add_cross_attention": True}), ()
+        return text.with_values({"is_decoder": True, "add_cross_attention": True})
     flat = FLAT_CLASSES.get(named)
     if flat is not None and text is config:
-        return of_class(text.values, flat, where=text.where), ()
-    entry = _BY_TYPE.get(text.model_type or "")
-    if entry is not None:
-        told = model_type_of_class(named) if text is config else None
-        if told in _BY_TYPE and told not in entry.model_types:
-            return text, (_disagreement(named, str(text.model_type)),)
-        return text, ()
-    if class_facts(text.model_type or "") is None:
+        return of_class(text.values, flat, where=text.where)
+    if text.model_type not in _BY_TYPE and class_facts(text.model_type or "") is None:
         told = model_type_of_class(named)
         if told is not None:
-            return text_section(of_class(text.values, told, where=text.where)), ()
-    return text, ()
+            return text_section(of_class(text.values, told, where=text.where))
+    return text
 
 
 _PAIRS = frozenset({"encoder-decoder", "speech-encoder-decoder", "vision-encoder-decoder"})
 """Wrappers of two models that make the second attend to the first, whatever its section says."""
-
-
-def _disagreement(named: str, model_type: str) -> Note:
-    return Note(
-        code="class_disagrees",
-        message=f"architectures names {named[:80]}, model_type is {model_type[:80]}; "
-        "model_type was followed, as transformers does.",
-    )
 
 
 FLAT_CLASSES: Mapping[str, str] = {
@@ -298,7 +283,7 @@ def _decoder(
         heads = text.integer_or_none("decoder_attention_heads") or text.integer_or_none(
             "num_attention_heads"
         )
-    kv_heads, head_dim = _shown(attends)
+    kv_heads, head_dim = heads_shown(attends)
     return Decoder(
         layers=stacked,
         text=text,
@@ -336,15 +321,3 @@ _UNBOUNDED = frozenset(
 
 def _attends(kind: CacheKind) -> bool:
     return not isinstance(kind, NoCache | SharedCache | RecurrentState | CrossAttention)
-
-
-def _shown(kind: CacheKind | None) -> tuple[int | None, int | None]:
-    match kind:
-        case FullAttention() | SlidingWindow() | ChunkedAttention():
-            return kind.kv_heads, kind.head_dim
-        case LatentAttention():
-            return 1, kind.rank + kind.rope_dim
-        case CompressedAttention():
-            return 1, kind.head_dim
-        case _:
-            return None, None

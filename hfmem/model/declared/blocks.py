@@ -144,6 +144,10 @@ def head_norms(size: int) -> Parts:
     return under("self_attn", norms("q_norm", "k_norm", size=size))
 
 
+W1_W3_W2 = ("w1", "w3", "w2")
+"""Gate, up and down as Mixtral's files and Meta's name them."""
+
+
 def gated_mlp(
     hidden: int,
     intermediate: int,

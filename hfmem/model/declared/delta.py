@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hfmem.model.config import MAX_LAYERS, Config
 from hfmem.model.declared.blocks import (
+    W1_W3_W2,
     NotDeclaredError,
     Part,
     Parts,
@@ -106,13 +107,13 @@ def _lfm2_feed_forward(config: Config) -> Parts:
         if factor is not None:
             multiple = config.integer("block_multiple_of", low=1)
             inner = multiple * -(-int(factor * inner) // multiple)
-    return under("feed_forward", gated_mlp(hidden(config), inner, names=("w1", "w3", "w2")))
+    return under("feed_forward", gated_mlp(hidden(config), inner, names=W1_W3_W2))
 
 
 def _lfm2_experts(config: Config) -> Parts:
     biased = (Part("feed_forward.expert_bias", (expert_count(config),), dtype="F32"),)
     return (
-        *routed(name="feed_forward", names=("w1", "w3", "w2"))(config),
+        *routed(name="feed_forward", names=W1_W3_W2)(config),
         *(biased if config.flag("use_expert_bias") else ()),
     )
 
@@ -156,7 +157,7 @@ _KIMI = Style(
     by_cache=_kimi_layer,
     routed=routed(
         name="block_sparse_moe",
-        names=("w1", "w3", "w2"),
+        names=W1_W3_W2,
         correction="gate.e_score_correction_bias",
         shared=shared_experts(),
     ),
@@ -219,7 +220,7 @@ ROWS: tuple[Family, ...] = (
         parts=Style(
             norms=("operator_norm", "ffn_norm"),
             by_cache=_lfm2_layer,
-            mlp=gated(name="feed_forward", names=("w1", "w3", "w2")),
+            mlp=gated(name="feed_forward", names=W1_W3_W2),
             routed=_lfm2_experts,
             sparse=after("num_dense_layers"),
             last_norm="model.embedding_norm",
@@ -231,9 +232,7 @@ ROWS: tuple[Family, ...] = (
         classes=("MiniMaxForCausalLM",),
         parts=Style(
             by_cache=_lightning_layer,
-            routed=routed(
-                name="block_sparse_moe", size="intermediate_size", names=("w1", "w3", "w2")
-            ),
+            routed=routed(name="block_sparse_moe", size="intermediate_size", names=W1_W3_W2),
         ),
         source="minimax/modeling_minimax.py, names as published",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hfmem.model.config import Config
 from hfmem.model.declared.blocks import (
+    W1_W3_W2,
     NotDeclaredError,
     Parts,
     attention,
@@ -309,9 +310,7 @@ ROWS: tuple[Family, ...] = (
         classes=("PhimoeForCausalLM", "PhiMoEForCausalLM"),
         parts=Style(
             norm_bias=True,
-            routed=routed(
-                name="block_sparse_moe", size="intermediate_size", names=("w1", "w3", "w2")
-            ),
+            routed=routed(name="block_sparse_moe", size="intermediate_size", names=W1_W3_W2),
             head_bias="lm_head_bias",
         ),
         source="phimoe/modeling_phimoe.py, names as published",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from hfmem.model.config import MAX_LAYERS, Config
 from hfmem.model.declared.blocks import (
+    W1_W3_W2,
     NotDeclaredError,
     Part,
     Parts,
@@ -88,7 +89,7 @@ def _routed(config: Config) -> Parts:
         *weight("routed_expert_down_proj", narrow, hidden),
         *norm("routed_expert_norm", narrow),
         *weight("routed_expert_up_proj", hidden, narrow),
-        *experts(count, gated_mlp(narrow, inner, names=("w1", "w3", "w2"))),
+        *experts(count, gated_mlp(narrow, inner, names=W1_W3_W2)),
         *under("shared_experts", gated_mlp(hidden, shared)),
     )
 

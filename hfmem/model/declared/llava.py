@@ -195,7 +195,7 @@ ROWS: tuple[Family, ...] = (
     Family(
         model_types=("llava",),
         classes=("LlavaForConditionalGeneration",),
-        parts=Wrapper(beside=_llava_beside, inside=False, tie="either"),
+        parts=Wrapper(beside=_llava_beside, inside=False),
         source="llava/modeling_llava.py, names as published",
     ),
     Family(
@@ -210,7 +210,7 @@ ROWS: tuple[Family, ...] = (
             "LlavaNextVideoForConditionalGeneration",
             "LlavaOnevisionForConditionalGeneration",
         ),
-        parts=Wrapper(beside=_llava_next_beside, inside=False, tie="either"),
+        parts=Wrapper(beside=_llava_next_beside, inside=False),
         source="llava_next_video/modeling_llava_next_video.py, llava_onevision/"
         "modeling_llava_onevision.py, names as published",
     ),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hfmem.model.config import MAX_LAYERS, Config
 from hfmem.model.declared.blocks import (
+    W1_W3_W2,
     NotDeclaredError,
     Part,
     Parts,
@@ -301,7 +302,7 @@ ROWS: tuple[Family, ...] = (
             routed=routed(
                 name="block_sparse_moe",
                 size="intermediate_size",
-                names=("w1", "w3", "w2"),
+                names=W1_W3_W2,
                 correction="e_score_correction_bias",
                 shared=shared_experts(None, size="shared_intermediate_size"),
             ),

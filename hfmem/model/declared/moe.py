@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from hfmem.model.config import Config
 from hfmem.model.declared.blocks import (
+    W1_W3_W2,
     NotDeclaredError,
     Parts,
     heads,
@@ -24,9 +25,6 @@ from hfmem.model.declared.style import (
     routed,
     shared_experts,
 )
-
-MIXTRAL_NAMES = ("w1", "w3", "w2")
-
 
 CORRECTION = "gate.e_score_correction_bias"
 
@@ -61,7 +59,7 @@ ROWS: tuple[Family, ...] = (
         parts=Style(
             qkv_bias=False,
             output_bias=False,
-            routed=routed(name="block_sparse_moe", size="intermediate_size", names=MIXTRAL_NAMES),
+            routed=routed(name="block_sparse_moe", size="intermediate_size", names=W1_W3_W2),
         ),
         source="mixtral/modeling_mixtral.py, names as published",
     ),
@@ -75,7 +73,7 @@ ROWS: tuple[Family, ...] = (
             routed=routed(
                 name="block_sparse_moe",
                 size="intermediate_size",
-                names=MIXTRAL_NAMES,
+                names=W1_W3_W2,
                 correction="e_score_correction_bias",
             ),
         ),

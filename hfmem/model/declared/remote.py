@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from hfmem.model.config import MAX_LAYERS, Config
 from hfmem.model.declared.blocks import (
+    W1_W3_W2,
     NotDeclaredError,
     Part,
     Parts,
@@ -58,7 +59,7 @@ def internlm2(config: Config) -> Parts:
                 gated_mlp(
                     size.hidden,
                     config.integer("intermediate_size", low=1),
-                    names=("w1", "w3", "w2"),
+                    names=W1_W3_W2,
                 ),
             ),
             norms("attention_norm", "ffn_norm", size=size.hidden),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
 
 from msgspec import Struct
 
@@ -18,6 +17,7 @@ from hfmem.model.declared.blocks import (
 )
 from hfmem.model.declared.families import text_parts
 from hfmem.model.declared.style import Rule
+from hfmem.model.tying import tied
 
 TOWERS: Mapping[str, Rule] = {
     "clip_vision_model": vision.clip,
@@ -27,10 +27,6 @@ TOWERS: Mapping[str, Rule] = {
     "internvl_vision": towers.internvl,
 }
 """What a wrapper of any tower may hold, by the tower's model type."""
-
-
-Tie = Literal["top", "either", "text"]
-"""Whose ``tie_word_embeddings`` the class follows: the wrapper's, either one's, the decoder's."""
 
 
 def section(config: Config, key: str) -> Config:
@@ -55,12 +51,10 @@ def tower(config: Config, key: str = "vision_config") -> Parts:
     return build(found)
 
 
-def decoder(config: Config, *, key: str = "text_config", tie: Tie = "top") -> Parts:
+def decoder(config: Config, *, key: str = "text_config") -> Parts:
     """The decoder of a wrapper, named as if it stood alone."""
     text = section(config, key)
-    top, own = config.flag("tie_word_embeddings"), text.flag("tie_word_embeddings")
-    tied = {"top": top, "either": top or own, "text": own}[tie]
-    found = text_parts(text.with_values({"tie_word_embeddings": tied}))
+    found = text_parts(text.with_values({"tie_word_embeddings": tied(config, text)}))
     if found is None:
         raise NotDeclaredError
     return found
@@ -70,14 +64,13 @@ class Wrapper(Struct, frozen=True, kw_only=True):
     """A decoder with something beside it; calling it gives the tensors."""
 
     beside: Rule
-    tie: Tie = "top"
     inside: bool = True
     """Named as transformers 5 saves: below ``model.language_model``, the head outside. Otherwise
     the whole decoder is below ``language_model``."""
 
     def __call__(self, config: Config) -> Parts:
         """The decoder, renamed, and what stands beside it."""
-        own = decoder(config, tie=self.tie)
+        own = decoder(config)
         named = inner(own) if self.inside else under("language_model", own)
         return (*named, *self.beside(config))
 
@@ -91,6 +84,7 @@ def inner(parts: Parts) -> Parts:
 
 
 def two_layers(config: Config, entry: int, *, bias: bool) -> Parts:
+    """A projector of two linear layers, from ``entry`` to the language model's width."""
     output = width(config)
     return (
         *linear("linear_1", output, entry, bias=bias),

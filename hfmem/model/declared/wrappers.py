@@ -26,6 +26,7 @@ from hfmem.model.declared.wrapper import (
     section,
     width,
 )
+from hfmem.model.tying import tied
 
 
 def _idefics2_beside(config: Config) -> Parts:
@@ -196,9 +197,7 @@ def qwen_flat(build: Rule, text_type: str) -> Callable[[Config], Parts]:
         text = config.section("text_config")
         flat = text is None or not text.values
         source = of_class(config.values, text_type) if flat or text is None else text
-        # Published files of the 2B say it at the top, where the flat ones have all.
-        tied = config.flag("tie_word_embeddings")
-        found = text_parts(source.with_values({"tie_word_embeddings": tied}))
+        found = text_parts(source.with_values({"tie_word_embeddings": tied(config, source)}))
         if found is None:
             raise NotDeclaredError
         return (*found, *build(section(config, "vision_config")))
@@ -228,7 +227,7 @@ ROWS: tuple[Family, ...] = (
     Family(
         model_types=("llama4",),
         classes=("Llama4ForConditionalGeneration",),
-        parts=Wrapper(beside=_llama4_beside, inside=False, tie="text"),
+        parts=Wrapper(beside=_llama4_beside, inside=False),
         source="llama4/modeling_llama4.py",
     ),
     Family(
@@ -240,7 +239,7 @@ ROWS: tuple[Family, ...] = (
     Family(
         model_types=("minimax_m3_vl",),
         classes=("MiniMaxM3SparseForConditionalGeneration",),
-        parts=Wrapper(beside=_minimax_beside, inside=False, tie="either"),
+        parts=Wrapper(beside=_minimax_beside, inside=False),
         source="minimax_m3_vl/modeling_minimax_m3_vl.py, names as published",
     ),
     Family(
@@ -288,7 +287,7 @@ ROWS: tuple[Family, ...] = (
     Family(
         model_types=("glm4v_moe",),
         classes=("Glm4vMoeForConditionalGeneration",),
-        parts=Wrapper(beside=_glm4v_beside, tie="either"),
+        parts=Wrapper(beside=_glm4v_beside),
         source="glm4v_moe/modeling_glm4v_moe.py",
     ),
     Family(

@@ -19,15 +19,7 @@ from hfmem.model.gguf.families import SOURCE
 from hfmem.model.gguf.keys import Keys, read_keys
 from hfmem.model.gguf.layers import cache_layers
 from hfmem.model.gguf.text import text_config
-from hfmem.model.layers import (
-    CacheKind,
-    ChunkedAttention,
-    CompressedAttention,
-    FullAttention,
-    LatentAttention,
-    Layer,
-    SlidingWindow,
-)
+from hfmem.model.layers import Layer, heads_shown
 from hfmem.model.model import Model
 from hfmem.model.parameters import count_parameters, held_once, routing
 from hfmem.model.weights import WeightRun
@@ -79,6 +71,7 @@ def describe_gguf(
         parameters=count_parameters(runs, routing=routing(text), tied=tied, logical=_logical),
         checkpoint_bytes=total_bytes(checkpoint.tensors),
         loaded_files=checkpoint.files,
+        reconstructed=snapshot.reconstructed,
         gguf_architecture=keys.architecture,
         gguf_listing=listing,
         notes=(*snapshot.notes, *_notes(keys, text)),
@@ -116,8 +109,8 @@ def _weights(runs: Iterable[ComponentRun], *, tied: bool) -> tuple[WeightRun, ..
 
 
 def _decoder(keys: Keys, layers: tuple[Layer, ...], text: Config) -> Decoder:
-    first = next((kind for layer in layers for kind in layer if _shown(kind)[0]), None)
-    kv_heads, head_dim = _shown(first)
+    first = next((kind for layer in layers for kind in layer if heads_shown(kind)[0]), None)
+    kv_heads, head_dim = heads_shown(first)
     return Decoder(
         layers=layers,
         text=text,
@@ -131,18 +124,6 @@ def _decoder(keys: Keys, layers: tuple[Layer, ...], text: Config) -> Decoder:
         resolved_by="entry",
         source=SOURCE,
     )
-
-
-def _shown(kind: CacheKind | None) -> tuple[int | None, int | None]:
-    match kind:
-        case FullAttention() | SlidingWindow() | ChunkedAttention():
-            return kind.kv_heads, kind.head_dim
-        case LatentAttention():
-            return 1, kind.rank + kind.rope_dim
-        case CompressedAttention():
-            return 1, kind.head_dim
-        case _:
-            return None, None
 
 
 def _forward(text: Config, layers: tuple[Layer, ...]) -> ForwardPass | None:
