@@ -17,7 +17,7 @@ from hfmem.flags import flags_for
 from hfmem.gpu import GpuGroup
 from hfmem.hardware.catalogue import COMMON, find, parse_gpu
 from hfmem.hardware.fit import Fit, advised, judge
-from hfmem.hardware.ladder import ladder
+from hfmem.hardware.ladder import apart, ladder
 from hfmem.hardware.needs import Needs
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import MemoryEstimate
@@ -134,7 +134,7 @@ class Question(Struct, frozen=True, kw_only=True):
     """The GPUs that were named."""
     rules: bool = False
     every: bool = False
-    """Every runtime is asked, ``runtime`` in detail."""
+    """Every runtime is asked, in detail the one that suits the model and the cards."""
 
 
 def question(workload: Workload, *, gpus: tuple[str, ...] = (), rules: bool = False) -> Question:
@@ -188,7 +188,9 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     """Everything about one model. Raises HfmemError where its facts do not suffice."""
     model = describe(snapshot)
     runtime, workload, groups = asked.runtime, _with_media(asked.workload, snapshot), asked.groups
-    engines = tuple(RUNTIMES.values()) if asked.every else (runtime,)
+    engines: tuple[Runtime, ...] = (runtime,)
+    if asked.every:
+        runtime, engines = _suited(model, groups), tuple(RUNTIMES.values())
     workload = _profiled(workload, model, snapshot, engines)
     common, workload = workload, _own(workload, runtime) if asked.every else workload
     workload, kept = _settled(model, workload)
@@ -197,22 +199,34 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     memory = replace(memory, notes=(*memory.notes, *kept, *_unused(model, workload)))
     alone = runtime.estimate(model, workload, None) if memory.count > 1 else memory
     cards = () if groups else tuple(GpuGroup(gpu=find(name), count=alone.count) for name in COMMON)
-    # The ladder stands on the weights as they are, whatever scheme was asked.
-    plain = replace(workload, quantize=None)
-    unquantized = runtime.estimate(model, plain, None) if workload.quantize else alone
+    # The ladder stands on one copy of the weights as they are, whatever was asked.
+    plain = apart(workload)
+    unquantized = alone if plain == workload else runtime.estimate(model, plain, None)
     known = not memory.unknown
     needs = Needs(model, workload, runtime)
     judged = partial(judge, model=model, workload=workload, runtime=runtime, needs=needs)
     fits = tuple(judged(group) for group in groups)
+    told = tuple(advised(fit, model=model, workload=workload, runtime=runtime) for fit in fits)
+    compared: tuple[Compared, ...] = ()
+    if asked.every:
+        told, compared = _compared(model, replace(common, ctx=memory.ctx), told, own=runtime.name)
     return Estimate(
         model=model,
         workload=replace(workload, ctx=memory.ctx),
         memory=memory,
-        fit=tuple(advised(fit, model=model, workload=workload, runtime=runtime) for fit in fits),
+        fit=told,
         cards=tuple(judged(group) for group in (cards if known else ())),
-        precision=ladder(model, unquantized, workload=plain, runtime=runtime) if known else (),
+        precision=ladder(
+            model,
+            unquantized,
+            workload=plain,
+            runtime=runtime,
+            spread=None if workload.quantize else memory,
+        )
+        if known
+        else (),
         offers=_offers(model, alone, groups, workload, runtime) if known else (),
-        runtimes=_compared(model, common, groups) if asked.every else (),
+        runtimes=compared,
         rules=_rules(model, memory, workload) if asked.rules else (),
         download=download_of(snapshot, model),
         per_gpu=_per_gpu(memory) if known and (groups or memory.rank) else None,
@@ -252,7 +266,13 @@ def _unused(model: Model, workload: Workload) -> tuple[Note, ...]:
     return (Note(code="encoder_ctx_unused", message=f"--encoder-ctx changes nothing: {why}."),)
 
 
-# Few questions need these four, and a short run is half imports.
+# Few questions need these five, and a short run is half imports.
+def _suited(model: Model, groups: tuple[GpuGroup, ...]) -> Runtime:
+    from hfmem.comparison import suited
+
+    return suited(model, groups)
+
+
 def _settled(model: Model, workload: Workload) -> tuple[Workload, tuple[Note, ...]]:
     if workload.quantize is None:
         return workload, ()
@@ -262,11 +282,12 @@ def _settled(model: Model, workload: Workload) -> tuple[Workload, tuple[Note, ..
 
 
 def _compared(
-    model: Model, workload: Workload, groups: tuple[GpuGroup, ...]
-) -> tuple[Compared, ...]:
-    from hfmem.comparison import compare
+    model: Model, workload: Workload, fits: tuple[Fit, ...], *, own: str
+) -> tuple[tuple[Fit, ...], tuple[Compared, ...]]:
+    from hfmem.comparison import compare, with_commands
 
-    return compare(model, workload, groups)
+    found = compare(model, workload, tuple(fit.group for fit in fits))
+    return with_commands(fits, found, own=own), found
 
 
 def _offers(

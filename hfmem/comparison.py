@@ -1,4 +1,4 @@
-"""The runtimes side by side for one workload."""
+"""The runtimes side by side for one workload, at one context."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from msgspec.structs import replace
 from hfmem.errors import HfmemError
 from hfmem.flags import flags_for
 from hfmem.gpu import GpuGroup
+from hfmem.hardware.advice import Limits, advise
 from hfmem.hardware.fit import Fit, judge
 from hfmem.memory.cards import device_of
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes import RUNTIMES, Runtime
+from hfmem.runtimes.requantized import settled
 
 
 class Compared(Struct, frozen=True, kw_only=True):
@@ -23,12 +25,26 @@ class Compared(Struct, frozen=True, kw_only=True):
     memory: MemoryEstimate | None
     """None where the runtime refuses the question."""
     fit: tuple[Fit, ...]
+    """With the command that runs it, where it fits."""
     refusal: str
     """Why it does, or why it would not start on the first card; else empty."""
 
 
+def suited(model: Model, groups: tuple[GpuGroup, ...]) -> Runtime:
+    """The runtime whose answer is shown in detail: llama.cpp for GGUF files, MLX for what it has
+    quantized and on Apple's machines, else transformers."""
+    if model.gguf_architecture is not None:
+        return RUNTIMES["llama.cpp"]
+    apple = bool(groups) and all(group.gpu.vendor == "apple" for group in groups)
+    by_mlx = any((run.format or "").lower().startswith("mlx") for run in model.weights or ())
+    return RUNTIMES["mlx" if apple or by_mlx else "transformers"]
+
+
 def compare(model: Model, workload: Workload, groups: tuple[GpuGroup, ...]) -> tuple[Compared, ...]:
-    """Every runtime's figures for one workload, each with those of the flags that it takes."""
+    """Every runtime's figures for one workload, each with those of the flags that it takes.
+
+    The workload says its context: engines have defaults of their own, Ollama's by the cards.
+    """
     return tuple(_one(runtime, model, workload, groups) for runtime in RUNTIMES.values())
 
 
@@ -43,15 +59,51 @@ def _one(
         return Compared(runtime=runtime.name, memory=None, fit=(), refusal=message)
     try:
         first = groups[0] if groups else None
+        asked, _ = settled(model, asked)
         placed = asked if first is None else replace(asked, device=device_of(first.gpu))
         memory = runtime.estimate(model, placed, first)
         return Compared(
             runtime=runtime.name,
             memory=memory,
             fit=tuple(
-                judge(group, model=model, workload=asked, runtime=runtime) for group in groups
+                _with_command(fit, model=model, workload=asked, runtime=runtime)
+                for fit in (
+                    judge(group, model=model, workload=asked, runtime=runtime) for group in groups
+                )
             ),
             refusal=memory.refusal or "",
         )
     except HfmemError as error:
         return Compared(runtime=runtime.name, memory=None, fit=(), refusal=error.message)
+
+
+def with_commands(
+    fits: tuple[Fit, ...], compared: tuple[Compared, ...], *, own: str
+) -> tuple[Fit, ...]:
+    """The judgements of the runtime in detail, with the commands of all that hold the workload."""
+    return tuple(
+        replace(
+            fit,
+            advice=(
+                *(replace(one, label=f"in {own}") for one in fit.advice if one.change == "none"),
+                *(
+                    replace(one, label=f"in {other.runtime}")
+                    for other in compared
+                    if other.runtime != own and other.fit
+                    for one in other.fit[number].advice
+                ),
+                *(one for one in fit.advice if one.change != "none"),
+            ),
+        )
+        for number, fit in enumerate(fits)
+    )
+
+
+def _with_command(fit: Fit, *, model: Model, workload: Workload, runtime: Runtime) -> Fit:
+    if not fit.fits:
+        return fit
+    limits = Limits(
+        fits=True, max_ctx=fit.max_ctx, max_batch=fit.max_batch, smallest_count=fit.group.count
+    )
+    found = advise(fit.group, limits, model=model, workload=workload, runtime=runtime)
+    return replace(fit, advice=found)

@@ -25,6 +25,44 @@ def test_each_row_is_the_runtime_s_own_answer() -> None:
         assert [fit.verdict for fit in one.fit] == [fit.verdict for fit in alone.fit]
 
 
+def test_one_context_for_all() -> None:
+    # Ollama by itself would take 131,072 tokens on an H100 (server/routes.go: Serve).
+    alone = hfmem.estimate(LLAMA, runtime="ollama", gpu="h100", source="recorded")
+    assert alone.memory.ctx == 131_072
+    found = every(gpu="h100")
+    assert {one.memory.ctx for one in found.runtimes if one.memory} == {found.memory.ctx} == {8192}
+
+
+def test_each_engine_s_command() -> None:
+    rows = every(ctx=4096, gpu=["h100", "rtx-4090"]).to_dict()["runtimes"]
+    assert isinstance(rows, list)
+    commands = {
+        row["runtime"]: [one["command"] for fit in row["fit"] for one in fit["advice"]]
+        for row in rows
+    }
+    assert [each.count("\n") == 0 and each.split()[0] for each in commands["vllm"]] == ["vllm"] * 2
+    assert all("llama-server" in each for each in commands["llama.cpp"])
+    assert all("ollama run" in each for each in commands["ollama"])
+    assert all("from_pretrained" in each for each in commands["transformers"])
+    assert commands["mlx"] == []  # It runs on Apple's machines.
+
+
+@pytest.mark.parametrize("gpu", ["rtx-4090", "rtx-5060-ti-16gb", "rtx-4060"])
+def test_the_commands_of_all_that_fit(gpu: str) -> None:
+    found = every(ctx=4096, gpu=gpu)
+    labels = [one.label for one in found.fit[0].advice if one.change == "none"]
+    assert labels == [f"in {one.runtime}" for one in found.runtimes if one.fit[0].fits]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "runtime"),
+    [("h100", "transformers"), ("apple-m4-max-64gb", "mlx"), (None, "transformers")],
+)
+def test_the_one_in_detail(gpu: str | None, runtime: str) -> None:
+    found = every(ctx=4096, **({"gpu": gpu} if gpu else {}))
+    assert found.workload.runtime == runtime
+
+
 def test_a_flag_goes_to_those_that_take_it() -> None:
     plain, eager = (
         {one.runtime: one.memory for one in every(ctx=4096, gpu="h100", **flags).runtimes}

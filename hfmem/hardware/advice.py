@@ -17,12 +17,12 @@ from hfmem.memory.quantize.schemes import scheme
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes import Runtime
+from hfmem.runtimes.nodes import NODE
+from hfmem.runtimes.requantized import loads
 
 Change = Literal["none", "ctx", "batch", "kv_dtype", "quantize", "gpus", "offload"]
 
 COUNTS = (2, 4, 8, 16, 32, 64)
-NODE = 8
-"""GPUs of a node: more are stages of a pipeline."""
 LEAST_CTX = 512
 """A context below it is no answer."""
 
@@ -144,8 +144,10 @@ def _quantized(asked: Workload, model: Model, runtime: Runtime) -> Iterator[_Can
     packed = any(run.packed and run.loaded for run in model.weights or ())
     if asked.quantize is None:
         for name in runtime.ladder:
-            if not packed or scheme(name, runtime=runtime.name).made:
-                yield "quantize", f"weights in {name}", replace(asked, quantize=name)
+            changed = replace(asked, quantize=name)
+            made = scheme(name, runtime=runtime.name).made
+            if (not packed or made) and loads(model, changed):
+                yield "quantize", f"weights in {name}", changed
 
 
 def _first(

@@ -25,7 +25,19 @@ def unknown(query: str, by_key: Mapping[str, Gpu]) -> UsageError:
         return UsageError(
             f"{shown(query)} is no GPU.", hint=f"Write the count last: {times[2]}:{times[1]}."
         )
-    name, colon, count = written.rpartition(":")
+    if "," in written:
+        parts = [part.strip()[:60] for part in written.split(",")[:4] if part.strip()]
+        several = " ".join(f"--gpu {part}" for part in parts)
+        return UsageError(
+            f"{shown(query)} is no GPU: a comma is part of no name.",
+            hint=f"Name one at a time: {several or '--gpu h100 --gpu l40s'}",
+        )
+    name, colon, count = written.partition(":")
+    if names.key(name if colon else written) == "auto":
+        return UsageError(
+            f"{shown(query)} is no GPU: auto is every card of this machine, and takes no count.",
+            hint="Write --gpu auto, or a card such as h100:2; `hfmem gpus` lists them all.",
+        )
     if colon:
         return UsageError(
             f"{shown(query)} is no GPU: {shown(count.strip())} is no count.",

@@ -13,11 +13,11 @@ from hfmem.units import GIB, MIB, parse_size
 
 __all__ = [
     "COMMON",
-    "CURRENT_WORDS",
     "MAX_COUNT",
     "Gpu",
     "GpuGroup",
     "current",
+    "current_words",
     "find",
     "gpus",
     "metal_working_set",
@@ -50,8 +50,6 @@ _CURRENT_GENERATIONS = frozenset(
         *("M1", "M2", "M3", "M4", "M5"),
     }
 )
-CURRENT_WORDS = "the desktop and datacenter cards from Ampere, CDNA3 and RDNA3 on; for MLX of Macs"
-"""Which cards ``current`` gives, in words."""
 
 MAX_COUNT = 4096
 _MAX_BYTES = 64 * 2**40
@@ -177,6 +175,13 @@ def current(vendors: frozenset[str]) -> tuple[Gpu, ...]:
     )
 
 
+def current_words(vendors: frozenset[str]) -> str:
+    """Which cards ``current`` gives, in words: "the Macs" for an engine of Apple's machines."""
+    if vendors == {"apple"}:
+        return "the Macs"
+    return "the desktop and datacenter cards from Ampere, CDNA3 and RDNA3 on"
+
+
 def spellings(gpu: Gpu) -> tuple[str, ...]:
     """Every name that the catalogue holds for a card."""
     return (gpu.id, gpu.name, *gpu.aliases)
@@ -293,6 +298,10 @@ def parse_gpu(text: str) -> GpuGroup:
         )
     if _SIZE.fullmatch(name):
         return GpuGroup(gpu=_sized(name), count=count)
+    if "," in name or name.endswith(":"):
+        from hfmem.hardware.card_refusals import unknown
+
+        raise unknown(text, _by_key())
     gpu = find(name)
     return GpuGroup(gpu=gpu, count=count, note=_choice_note(name, gpu))
 

@@ -15,15 +15,13 @@ from hfmem.memory.term import Term, total
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes.llama_cpp_weights import stored
+from hfmem.runtimes.serving import Serving
 
 # PCIe packets of 256 bytes carry 24 to 28 of headers: 0.9 of the lanes at best. A copy out of
 # pageable memory goes through a pinned buffer and gets about half of them.
 LINK_SHARE: Span = (0.5, 0.85)
 # Two channels of DDR4-3200 (51.2 GB/s) to DDR5-6400 (102.4 GB/s), at 0.8 of the peak.
 HOST_MEMORY: Span = (0.8 * 51.2e9, 0.8 * 102.4e9)
-
-COMPUTING = frozenset({"llama.cpp", "ollama"})
-"""Engines that compute in the host what lies there; the others fetch it in every step."""
 
 
 class Host(Struct, frozen=True, kw_only=True):
@@ -40,9 +38,9 @@ class Host(Struct, frozen=True, kw_only=True):
     limit: Literal["host link", "host memory"] = "host link"
 
 
-def whole_weights(model: Model, workload: Workload, weights: Term) -> Term:
+def whole_weights(model: Model, workload: Workload, weights: Term, serving: Serving) -> Term:
     """All weights that a step reads, wherever they lie; ``weights`` are those on the devices."""
-    if workload.runtime not in COMPUTING:
+    if serving.host != "computed":
         return weights
     file = stored(model, workload.quantize, workload.dtype)
     if file is None:
@@ -57,7 +55,13 @@ def whole_weights(model: Model, workload: Workload, weights: Term) -> Term:
 
 
 def host_part(
-    fit: Fit, *, model: Model, workload: Workload, memory: MemoryEstimate, found: Traffic
+    fit: Fit,
+    *,
+    model: Model,
+    workload: Workload,
+    memory: MemoryEstimate,
+    found: Traffic,
+    serving: Serving,
 ) -> Host | str:
     """Where the weights lie that the cards do not hold, or why their speed is not known."""
     gpu = fit.group.gpu
@@ -67,13 +71,14 @@ def host_part(
         return f"it does not fit on {gpu.name}"
     if workload.flags.switch("no_kv_offload"):
         return "attention runs in the host, whose speed is not known"
-    away = _away(fit, model, workload, memory)
+    told = _told_apart(model, workload, memory, serving)
+    away = _away(fit, memory, told=told, serving=serving)
     if away <= 0:
         return Host()
     if gpu.unified_memory:
         return f"not all of it fits on {gpu.name}, and how fast its CPU computes is not known"
-    read = _read_of(away, _told_apart(model, workload, memory), found)
-    if workload.runtime in COMPUTING:
+    read = _read_of(away, told, found)
+    if serving.host == "computed":
         return Host(
             read_bytes=read,
             moved_bytes=read,
@@ -84,15 +89,16 @@ def host_part(
     if gpu.host_bytes_per_second is None:
         return f"how {gpu.name} is connected to its host is not known"
     low, high = (gpu.host_bytes_per_second * one for one in LINK_SHARE)
-    return Host(read_bytes=read, moved_bytes=away, held_bytes=away, rate=(low, high))
+    moved = read if serving.host == "read" else away
+    return Host(read_bytes=read, moved_bytes=moved, held_bytes=away, rate=(low, high))
 
 
-def _away(fit: Fit, model: Model, workload: Workload, memory: MemoryEstimate) -> int:
+def _away(fit: Fit, memory: MemoryEstimate, *, told: Mapping[str, int], serving: Serving) -> int:
     """Bytes of the weights that the cards do not hold: as asked, and for want of room."""
     held = memory.phases[-1].part("weights").parts
     asked = -sum(part.bytes for part in held if part.name == "offloaded")
-    if workload.runtime in COMPUTING:
-        asked = sum(_told_apart(model, workload, memory).values())
+    if serving.host == "computed":
+        asked = sum(told.values())
     if fit.verdict != "offload":
         return asked
     if fit.offload is not None:
@@ -114,13 +120,15 @@ def _read_of(away: int, told: Mapping[str, int], found: Traffic) -> int:
     return named - experts + experts * touched // max(1, stored_experts) + rest
 
 
-def _told_apart(model: Model, workload: Workload, memory: MemoryEstimate) -> dict[str, int]:
+def _told_apart(
+    model: Model, workload: Workload, memory: MemoryEstimate, serving: Serving
+) -> dict[str, int]:
     """By component, what ``-ngl`` and ``--n-cpu-moe`` leave in the host; empty where nothing is."""
-    if workload.runtime not in COMPUTING:
+    if serving.host != "computed":
         return {}
     term = memory.phases[-1].part("weights")
     dtype = workload.dtype or model.dtype
     here = component_bytes(model, term, dtype=dtype)
-    everything = component_bytes(model, whole_weights(model, workload, term), dtype=dtype)
+    everything = component_bytes(model, whole_weights(model, workload, term, serving), dtype=dtype)
     gone = {name: size - here.get(name, 0) for name, size in everything.items()}
     return {name: size for name, size in gone.items() if size > 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.gpu import Gpu
 from hfmem.hardware.catalogue import current
@@ -17,6 +18,13 @@ from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.model.weights import WeightRun
 from hfmem.runtimes import Runtime
+from hfmem.units import gib
+
+_SPREADING = (
+    *("tp", "pp", "dp", "ep", "enable_expert_parallel", "dcp"),
+    *("cpu_offload_gb", "max_memory_bytes"),
+)
+"""Flags that put the weights on several devices, or elsewhere."""
 
 
 class _Size(Struct, frozen=True, kw_only=True):
@@ -29,15 +37,26 @@ class _Size(Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
+def apart(workload: Workload) -> Workload:
+    """The workload of one copy on one GPU, as the file is: no scheme, no layout, no offload."""
+    return replace(workload, quantize=None, flags=workload.flags.but(**dict.fromkeys(_SPREADING)))
+
+
 def ladder(
-    model: Model, estimate: MemoryEstimate, *, workload: Workload, runtime: Runtime
+    model: Model,
+    estimate: MemoryEstimate,
+    *,
+    workload: Workload,
+    runtime: Runtime,
+    spread: MemoryEstimate | None = None,
 ) -> tuple[Rung, ...]:
     """As published, in 16 bits, and in each scheme that the engine loads and the shapes allow.
 
-    ``estimate`` is the workload's, without a card. LLaVA-Video-72B: 146.4 GB as published and in
-    bf16, 42 GB in NF4. Of a checkpoint that is packed already the schemes start from the 16-bit
-    shapes, where those are known. The hardware is the smallest of the catalogue's current cards
-    (``hfmem.hardware.catalogue.current``), or the fewest of the largest one.
+    ``estimate`` is of one copy on one device (``apart``), without a card; ``spread`` is what was
+    asked about, where that is the same weights otherwise. LLaVA-Video-72B: 146.4 GB as published
+    and in bf16, 42 GB in NF4. Of a checkpoint that is packed already the schemes start from the
+    16-bit shapes, where those are known. The hardware is the smallest of the catalogue's current
+    cards (``hfmem.hardware.catalogue.current``), or the fewest of the largest one.
     """
     parameters = model.parameters
     if parameters is None or not parameters.total or model.weights is None:
@@ -63,7 +82,17 @@ def ladder(
                 note=size.note,
             )
         )
-    return tuple(rungs)
+    told = "" if spread is None else _spread(spread, weights)
+    return (replace(rungs[0], note=told), *rungs[1:]) if told else tuple(rungs)
+
+
+def _spread(asked: MemoryEstimate, whole: int) -> str:
+    """On what the rows stand, where the question was about several devices, or a part of them."""
+    held = asked.peak.part("weights").bytes
+    if asked.unknown or (asked.count == 1 and held == whole):
+        return ""
+    asked_for = "" if held == whole else f"; as asked {gib(held)} of weights"
+    return f"the rows are of one copy on one GPU{asked_for}"
 
 
 def _sizes(
@@ -93,15 +122,15 @@ def _converted(model: Model, runtime: Runtime) -> list[_Size]:
     if not any(matrix.kind in _LINEAR for _, matrix in found):
         return []
     sizes = []
+    packed = any(run.packed and run.loaded for run in model.weights or ())
     for name in runtime.ladder:
         one = scheme(name, runtime=runtime.name)
         held = convert(model, one, dtype="BF16")
+        size, note = held.weights.bytes, "takes no weight of this model: none divides into it"
         if held.converted:
-            size = held.weights.bytes
-            cards = _able(name, runtime.name, runtime.vendors)
-            sizes.append(
-                _Size(scheme=name, device=size, file=size, cards=cards, note=_note(held, found))
-            )
+            note = _note(held, found, packed=packed)
+        cards = _able(name, runtime.name, runtime.vendors)
+        sizes.append(_Size(scheme=name, device=size, file=size, cards=cards, note=note))
     return sizes
 
 
@@ -125,11 +154,13 @@ _STAYS: dict[Kind, str] = {
 }
 
 
-def _note(held: Converted, found: tuple[tuple[WeightRun, Matrix], ...]) -> str:
-    """The scheme's note, and what of this model it leaves in 16 bits."""
+def _note(held: Converted, found: tuple[tuple[WeightRun, Matrix], ...], *, packed: bool) -> str:
+    """The scheme's note, what it starts from, and what of this model it leaves in 16 bits."""
     scheme = held.scheme
     left = sorted(({matrix.kind for _, matrix in found} & _LINEAR) - scheme.kinds)
     made = ("needs a checkpoint made so",) if scheme.made else ()
+    if packed and not scheme.made:
+        made = ("needs the weights in 16 bits",)
     stays = [f"{_STAYS[kind]} stay in 16 bits" for kind in left]
     percent = held.converted * 100 // (held.converted + held.left)
     if percent < 50:

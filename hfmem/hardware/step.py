@@ -12,44 +12,14 @@ from hfmem.hardware.efficiency import Efficiency, Span, around
 from hfmem.hardware.host import Host
 from hfmem.hardware.prompt_efficiency import PROMPT_SOURCE
 from hfmem.hardware.traffic import Packing, Traffic
-from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
+from hfmem.runtimes.serving import Serving
 
 Limit = Literal["memory", "launches", "arithmetic", "host link", "host memory"]
 
 # Start of a collective operation over two or more cards: over NVLink, and over PCIe.
 NVLINK_US: Span = around(7.5)
 PCIE_US: Span = around(21)
-
-DIVIDING = frozenset({"vllm", "sglang"})
-"""Engines that divide every layer over a group; the others deal out whole layers."""
-
-
-class Layout(Struct, frozen=True, kw_only=True):
-    """How a group shares a step."""
-
-    tp: int
-    dp: int
-    shares_experts: bool = False
-    """One set of experts is dealt out to all ranks."""
-
-    @property
-    def ranks(self) -> int:
-        """That work at the same time; the stages of a pipeline take turns."""
-        return self.tp * self.dp
-
-    @classmethod
-    def of(cls, count: int, workload: Workload) -> Layout:
-        """The layout that the flags ask for, else the engine's usual one over ``count`` cards."""
-        if workload.runtime not in DIVIDING:
-            return cls(tp=1, dp=1)
-        tp, pp, dp = (workload.flags.whole(name) for name in ("tp", "pp", "dp"))
-        if (tp, pp, dp) == (None, None, None):
-            return cls(tp=count, dp=1)
-        ep = (
-            workload.flags.switch("enable_expert_parallel") or (workload.flags.whole("ep") or 1) > 1
-        )
-        return cls(tp=tp or 1, dp=dp or 1, shares_experts=ep)
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -58,7 +28,7 @@ class Step(Struct, frozen=True, kw_only=True):
     traffic: Traffic
     row: Efficiency
     gpu: Gpu
-    layout: Layout
+    serving: Serving
     batch: int
     host: Host
     model: Model
@@ -66,12 +36,12 @@ class Step(Struct, frozen=True, kw_only=True):
     @property
     def moved(self) -> int:
         """By all ranks together, with the cache as often as the engine moves it."""
-        return int((self.weight_bytes + self.cache_bytes) * self.layout.ranks)
+        return int((self.weight_bytes + self.cache_bytes) * self.serving.ranks)
 
     @property
     def weight_bytes(self) -> float:
         """Weights that one rank (or, where layers are dealt out, all in turn) reads on the card."""
-        found, layout = self.traffic, self.layout
+        found, layout = self.traffic, self.serving
         dealt = layout.ranks if layout.shares_experts else layout.tp
         weights = found.dense_bytes / layout.tp + found.expert_bytes / dealt
         return max(0.0, weights - self.host.read_bytes / layout.ranks)
@@ -79,7 +49,7 @@ class Step(Struct, frozen=True, kw_only=True):
     @property
     def cache_bytes(self) -> float:
         """Of cache and state that one rank moves."""
-        found, ranks = self.traffic, self.layout.tp
+        found, ranks = self.traffic, self.serving.tp
         heads = min(ranks, self.model.decoder.kv_heads or ranks)
         cache = (found.cache_bytes - found.replicated_bytes) / heads + found.replicated_bytes
         return self.row.cache_passes * cache + found.state_bytes / ranks
@@ -106,7 +76,7 @@ class Step(Struct, frozen=True, kw_only=True):
             return 0.0
         found, rows = self.traffic, max(self.row.tile_rows, self.batch)
         operations = 2 * found.active_parameters * rows + self.batch * found.attention_operations
-        return operations / self.layout.tp / (rate * self.row.compute[1 - side])
+        return operations / self.serving.tp / (rate * self.row.compute[1 - side])
 
     def launch_seconds(self, side: int) -> float:
         """What the layers take whatever their size."""
@@ -115,11 +85,11 @@ class Step(Struct, frozen=True, kw_only=True):
 
     def host_seconds(self, side: int) -> float:
         """Fetching, or computing where it lies, what the cards do not hold."""
-        return self.host.moved_bytes / self.layout.ranks / self.host.rate[1 - side]
+        return self.host.moved_bytes / self.serving.ranks / self.host.rate[1 - side]
 
     def exchange_seconds(self, side: int) -> float:
         """Two sums over the ranks in every layer: 2 L (start + 2 (t − 1) / t · B h b / rate)."""
-        ranks = self.layout.tp
+        ranks = self.serving.tp
         if ranks == 1:
             return 0.0
         link = self.gpu.link_bytes_per_second
@@ -163,7 +133,7 @@ class Step(Struct, frozen=True, kw_only=True):
         peak = (self.gpu.bandwidth_bytes_per_second or 0) / 1e9
         joined = "or" if row.overlaps else "and"
         text = (
-            f"{' + '.join(words)} on {self.layout.tp} at once at {shares} of {peak:,.0f} GB/s, "
+            f"{' + '.join(words)} on {self.serving.tp} at once at {shares} of {peak:,.0f} GB/s, "
             f"{joined} {found.layers} layers × {row.layer_us[0]:.0f} to {row.layer_us[1]:.0f} µs"
         )
         if self.host.moved_bytes:

@@ -19,13 +19,14 @@ from hfmem.hardware.efficiency import Span, efficiency
 from hfmem.hardware.fit import Fit
 from hfmem.hardware.host import host_part, whole_weights
 from hfmem.hardware.prompt_efficiency import prompt_efficiency
-from hfmem.hardware.step import Layout, Limit, Step, peak_rate
+from hfmem.hardware.step import Limit, Step, peak_rate
 from hfmem.hardware.traffic import traffic
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.workload import Workload
 from hfmem.model.layers import NoCache
 from hfmem.model.model import Model
-from hfmem.runtimes.vllm_settings import batch_defaults
+from hfmem.runtimes import RUNTIMES
+from hfmem.runtimes.serving import Serving
 
 Band = Literal["slow", "acceptable", "smooth"]
 SLOW, SMOOTH = 10.0, 20.0
@@ -38,7 +39,8 @@ class Throughput(Struct, frozen=True, kw_only=True):
     gpu: str
     count: int
     decode: Span | None
-    """Tokens per second of all sequences together, least and most; None where not known."""
+    """Tokens per second of all sequences that run at once, least and most; None where not
+    known."""
     per_sequence: Span | None
     """Of each sequence: what a reader sees."""
     prefill: Span | None
@@ -71,17 +73,19 @@ def throughput(fit: Fit, *, model: Model, workload: Workload, memory: MemoryEsti
     gpu = fit.group.gpu
     if memory.unknown or not _generates(model):
         return _unknown(fit, "a part of what it holds is not known")
-    layout = Layout.of(fit.group.count, workload)
-    batch = -(-workload.batch // layout.dp)
+    asked = RUNTIMES[workload.runtime].serving
+    serving = Serving() if asked is None else asked(model, workload, fit.group)
+    together = min(workload.batch, serving.sequences or workload.batch)
+    batch = -(-together // serving.dp)
     found = traffic(
         model,
-        weights=whole_weights(model, workload, memory.phases[-1].part("weights")),
+        weights=whole_weights(model, workload, memory.phases[-1].part("weights"), serving),
         workload=workload,
         ctx=memory.ctx + workload.media_tokens,
         batch=batch,
         kv_dtype=memory.kv_dtype,
-        replicas=layout.dp,
-        routed=workload.batch if layout.shares_experts else None,
+        replicas=serving.dp,
+        routed=together if serving.shares_experts else None,
     )
     if found is None:
         return _unknown(fit, "what a token of this model reads is not known")
@@ -90,14 +94,18 @@ def throughput(fit: Fit, *, model: Model, workload: Workload, memory: MemoryEsti
     row = efficiency(workload.runtime, found.packing, found.method, gpu)
     if row is None:
         return _unknown(fit, f"there are no figures of {workload.runtime} to go by")
-    host = host_part(fit, model=model, workload=workload, memory=memory, found=found)
+    host = host_part(
+        fit, model=model, workload=workload, memory=memory, found=found, serving=serving
+    )
     if isinstance(host, str):
         return _unknown(fit, host)
-    step = Step(traffic=found, row=row, gpu=gpu, layout=layout, batch=batch, host=host, model=model)
+    step = Step(
+        traffic=found, row=row, gpu=gpu, serving=serving, batch=batch, host=host, model=model
+    )
     seconds = step.seconds()
-    decode = (workload.batch / seconds[1], workload.batch / seconds[0])
+    decode = (together / seconds[1], together / seconds[0])
     prompt = _prompt_seconds(step, workload, tokens=memory.ctx + workload.media_tokens)
-    tokens = (memory.ctx + workload.media_tokens) * workload.batch
+    tokens = (memory.ctx + workload.media_tokens) * together
     return Throughput(
         gpu=gpu.id,
         count=fit.group.count,
@@ -109,14 +117,24 @@ def throughput(fit: Fit, *, model: Model, workload: Workload, memory: MemoryEsti
         limited_by=step.limit(),
         basis=step.basis,
         because=step.because(),
-        note=None
-        if prompt is not None
-        else Note(
+        note=_note(gpu, known=prompt is not None, together=together, asked=workload.batch),
+    )
+
+
+def _note(gpu: Gpu, *, known: bool, together: int, asked: int) -> Note | None:
+    if not known:
+        return Note(
             code="prefill_unknown",
             message=f"How fast {gpu.name} computes in this type is not known, so neither is the "
             "time to the first token.",
-        ),
-    )
+        )
+    if together < asked:
+        return Note(
+            code="speed_of_running",
+            message=f"The speed is that of the {together:,} sequences that run at once; the other "
+            f"{asked - together:,} wait.",
+        )
+    return None
 
 
 def _generates(model: Model) -> bool:
@@ -154,9 +172,10 @@ def _prompt_seconds(step: Step, workload: Workload, *, tokens: int) -> Span | No
     found = step.traffic
     body = found.active_parameters - found.head_parameters
     each = 2 * body * tokens + 2 * found.head_parameters + found.prompt_operations
-    operations = step.batch * each / step.layout.tp
+    operations = step.batch * each / step.serving.tp
     whole = _every_expert(step)
-    passes = -(-tokens * step.batch // _pass_tokens(workload, step.gpu, tokens * step.batch))
+    prompts = tokens * step.batch
+    passes = -(-prompts // (step.serving.prompt_tokens or max(1, prompts)))
     fast, slow = (
         max(operations / (rate * share), passes * whole.side(side))
         for side, share in ((0, shares[1]), (1, shares[0]))
@@ -173,18 +192,3 @@ def _every_expert(step: Step) -> Step:
         traffic=replace(found, expert_bytes=found.stored_expert_bytes),
         host=replace(host, read_bytes=host.held_bytes, moved_bytes=host.held_bytes),
     )
-
-
-def _pass_tokens(workload: Workload, gpu: Gpu, tokens: int) -> int:
-    """Prompt tokens of one forward pass: llama.cpp's -ub, vLLM's --max-num-batched-tokens, or all.
-
-    llama.cpp common/common.h: n_ubatch 512; vLLM 0.33 engine/arg_utils.py: get_batch_defaults, and
-    the same of SGLang's chunks.
-    """
-    match workload.runtime:
-        case "llama.cpp" | "ollama":
-            return workload.flags.whole("ubatch_size") or 512
-        case "vllm" | "sglang":
-            return workload.flags.whole("max_num_batched_tokens") or batch_defaults(gpu)[0]
-        case _:
-            return max(1, tokens)

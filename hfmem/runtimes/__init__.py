@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hfmem.memory.offload import DeviceMap
     from hfmem.model.config import Config
     from hfmem.model.media import Documents, Media
+    from hfmem.runtimes.serving import Serving
 
 
 class Placing(Protocol):
@@ -80,6 +81,8 @@ class Runtime(Struct, frozen=True, kw_only=True):
     profiled: Callable[[Config, Documents], tuple[Media, ...]] | None = None
     """The largest pictures and films of a model, for an engine that measures with them what it
     needs when it starts; None where it does not."""
+    serving: Callable[[Model, Workload, GpuGroup], Serving] | None = None
+    """How it goes through tokens; None for one that does it as ``Serving()`` says."""
     spans_nodes: bool = False
     """Whether more than eight GPUs are stages of a pipeline."""
     versions: tuple[str, str] | None = None
@@ -151,6 +154,7 @@ def _vllm() -> Runtime:
         offload=vllm.offload_gib,
         command=vllm_command,
         profiled=largest_items,
+        serving=vllm_settings.serving,
         ladder=("fp8", "int8", "nf4", "gptq-4bit", "awq-4bit", "nvfp4"),
         by_class=False,
         spans_nodes=True,
@@ -169,22 +173,24 @@ def _llama_cpp() -> Runtime:
         estimate=llama_cpp.estimate,
         small_kv_dtype="q8_0",
         offload=llama_cpp_command.to_host,
+        serving=llama_cpp_settings.serving,
         command=llama_cpp_command.llama_server,
     )
 
 
 def _ollama() -> Runtime:
-    from hfmem.runtimes import llama_cpp, ollama
+    from hfmem.runtimes import llama_cpp_settings, ollama
 
     return Runtime(
         name="ollama",
         ladder=ollama.FILE_TYPES,
         by_class=False,
-        held=llama_cpp.held,
+        held=ollama.held,
         kv_dtypes=ollama.KV_DTYPES,
         estimate=ollama.estimate,
         small_kv_dtype="q8_0",
         offload=ollama.to_host,
+        serving=llama_cpp_settings.serving,
         command=ollama.serve_and_run,
     )
 
@@ -214,6 +220,7 @@ def _sglang() -> Runtime:
         estimate=sglang.estimate,
         small_kv_dtype="fp8_e4m3",
         command=sglang_command.launch_server,
+        serving=sglang_settings.serving,
         ladder=("fp8", "gptq-8bit", "gptq-4bit", "awq-4bit"),
         by_class=False,
         spans_nodes=True,

@@ -10,6 +10,7 @@ from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
+from hfmem.runtimes.nodes import usual_split
 from hfmem.units import GIB, MIB
 
 _VLLM_NAMES = {
@@ -45,7 +46,9 @@ def vllm_command(
         words += ["--max-model-len", str(workload.ctx)]
     flags = dict(workload.flags.given)
     if group.count > 1 and not {"tp", "pp", "dp"} & flags.keys():
-        words += ["--tensor-parallel-size", str(group.count)]
+        ranks, stages = usual_split(group.count)
+        words += ["--tensor-parallel-size", str(ranks)]
+        words += ["--pipeline-parallel-size", str(stages)] if stages > 1 else []
     if workload.dtype is not None:
         words += ["--dtype", torch_name(workload.dtype)]
     if workload.kv_dtype != "auto":
@@ -82,7 +85,25 @@ _BITSANDBYTES = {
     "nf4-dq": 'load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, '
     "bnb_4bit_compute_dtype=torch.bfloat16",
 }
-_CONFIGS = {"fp8": "FineGrainedFP8Config()", "mxfp4": "Mxfp4Config()"}
+_CONFIGS = {
+    "fp8": "FineGrainedFP8Config()",
+    "mxfp4": "Mxfp4Config()",
+    "nvfp4": "NVFP4Config()",
+    "torchao-int8": "TorchAoConfig(Int8WeightOnlyConfig())",
+    "torchao-fp8": "TorchAoConfig(Float8WeightOnlyConfig())",
+}
+
+
+def _config(scheme: str) -> str | None:
+    """The settings that transformers 5.23 makes a scheme of as it loads (utils/
+    quantization_config.py): ``HqqConfig(nbits=4, group_size=64)``."""
+    kind, _, rest = scheme.partition("-")
+    bits, _, group = rest.removeprefix("int").replace("bit", "").partition("-g")
+    if kind == "hqq":
+        return f"HqqConfig(nbits={bits}, group_size={group or 64})"
+    if kind == "torchao" and rest.startswith("int4"):
+        return f"TorchAoConfig(Int4WeightOnlyConfig(group_size={group or 128}))"
+    return _CONFIGS.get(scheme)
 
 
 def transformers_snippet(
@@ -90,13 +111,17 @@ def transformers_snippet(
 ) -> str:
     """Lines of Python that load the model so (transformers 5.23 from_pretrained)."""
     scheme, imported, extra = workload.quantize, ["AutoModelForCausalLM"], []
+    others: list[str] = []
     dtype = f"torch.{torch_name(workload.dtype)}" if workload.dtype else '"auto"'
     if scheme in _BITSANDBYTES:
         imported.append("BitsAndBytesConfig")
         extra.append(f"quantization_config=BitsAndBytesConfig({_BITSANDBYTES[scheme]})")
-    elif scheme in _CONFIGS:
-        imported.append(_CONFIGS[scheme].removesuffix("()"))
-        extra.append(f"quantization_config={_CONFIGS[scheme]}")
+    elif scheme is not None and (config := _config(scheme)) is not None:
+        name, _, inner = config.removesuffix(")").partition("(")
+        imported.append(name)
+        if "(" in inner:
+            others.append(f"from torchao.quantization import {inner.partition('(')[0]}")
+        extra.append(f"quantization_config={config}")
     elif scheme is not None:
         extra.append(f"# a checkpoint made in {scheme}")
     held = (workload.flags.whole("max_memory_bytes") or 0) // MIB
@@ -113,6 +138,7 @@ def transformers_snippet(
     arguments += [one for one in extra if not one.startswith("#")]
     lines = [
         "import torch",
+        *others,
         f"from transformers import {', '.join(imported)}",
         f"model = AutoModelForCausalLM.from_pretrained({', '.join(arguments)})"
         + "".join(f"  {one}" for one in comment),

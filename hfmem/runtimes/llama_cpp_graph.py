@@ -45,6 +45,9 @@ class LayerWork(Struct, frozen=True, kw_only=True):
     copied_expert_bytes: int = 0
     """The largest expert tensor in host memory, which is copied to the device for a large batch;
     0 where the experts lie on the device."""
+    copied_cache_bytes: int = 0
+    """The layer's cache in host memory, which is copied for the attention of a large batch; 0 where
+    it lies on the device."""
 
 
 class DeviceGraph(Struct, frozen=True, kw_only=True):
@@ -188,7 +191,7 @@ def _layer(
 ) -> int:
     shape, wide = work.shape, 4 * batch.tokens * hidden_size
     residual = hidden
-    mixed = _mixer(graph, shape, batch, hidden, inputs, hidden_size=hidden_size)
+    mixed = _mixer(graph, work, batch, hidden, inputs, hidden_size=hidden_size)
     if last:
         wide = 4 * batch.outputs * hidden_size
         mixed = graph.node(wide, mixed)
@@ -254,14 +257,14 @@ def _copied(graph: Graph, work: LayerWork) -> tuple[int, ...]:
 
 def _mixer(
     graph: Graph,
-    shape: LayerShape,
+    work: LayerWork,
     batch: MicroBatch,
     hidden: int,
     inputs: _Inputs,
     *,
     hidden_size: int,
 ) -> int:
-    row = 4 * batch.tokens
+    shape, row = work.shape, 4 * batch.tokens
     if shape.mixer is None:
         return hidden
     normed = graph.node(row * hidden_size, hidden, in_place=True)
@@ -272,7 +275,8 @@ def _mixer(
                 mask = inputs.masks[shape.mixer.window is not None]
                 joined = latent(graph, shape.mixer, batch, normed, mask, cells)
             else:
-                joined = _heads(graph, shape.mixer, batch, normed, inputs, cells)
+                cache = work.copied_cache_bytes
+                joined = _heads(graph, shape.mixer, batch, normed, inputs, cells, cache=cache)
         case GatedDelta():
             joined = gated_delta(graph, shape.mixer, batch, normed)
         case Mamba2():
@@ -281,7 +285,14 @@ def _mixer(
 
 
 def _heads(
-    graph: Graph, attention: Attention, batch: MicroBatch, normed: int, inputs: _Inputs, cells: int
+    graph: Graph,
+    attention: Attention,
+    batch: MicroBatch,
+    normed: int,
+    inputs: _Inputs,
+    cells: int,
+    *,
+    cache: int,
 ) -> int:
     row = 4 * batch.tokens
     gated = 2 if attention.output_gate else 1
@@ -299,14 +310,9 @@ def _heads(
     graph.node(0, value, *([inputs.indices[sliding]] if not batch.flash else []))
     mask = inputs.masks[sliding]
     out = row * attention.heads * attention.v_head_dim
-    return _attended(graph, attention.heads, batch, query, mask, cells, out=out)
-
-
-def _attended(
-    graph: Graph, heads: int, batch: MicroBatch, query: int, mask: int, cells: int, *, out: int
-) -> int:
+    moved = (graph.node(cache),) if cache else ()
     if batch.flash:
-        return graph.node(out, query, mask)
-    scores = graph.node(4 * batch.tokens * cells * heads, query)
-    scores = graph.node(4 * batch.tokens * cells * heads, scores, mask, in_place=True)
-    return graph.node(out, graph.node(out, scores))
+        return graph.node(out, query, mask, *moved)
+    scores = graph.node(4 * batch.tokens * cells * attention.heads, query, *moved)
+    scores = graph.node(4 * batch.tokens * cells * attention.heads, scores, mask, in_place=True)
+    return graph.node(out, graph.node(out, scores, *moved))

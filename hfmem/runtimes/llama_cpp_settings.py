@@ -10,9 +10,11 @@ from msgspec import Struct
 
 from hfmem.checkpoint.ggml import BY_NAME
 from hfmem.errors import UsageError
+from hfmem.gpu import GpuGroup
 from hfmem.memory.workload import DEFAULT_CTX, Workload
 from hfmem.model.layers import FullAttention, LatentAttention, SlidingWindow
 from hfmem.model.model import Model
+from hfmem.runtimes.serving import Serving
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 """common/arg.cpp: kv_cache_types."""
@@ -88,6 +90,12 @@ def settings(model: Model, workload: Workload) -> Settings:
     )
     _refuse(model, chosen)
     return chosen
+
+
+def serving(_model: Model, workload: Workload, _group: GpuGroup) -> Serving:
+    """A micro-batch of a prompt in each pass (common/common.h: n_ubatch, 512), and the host
+    computes with what lies there."""
+    return Serving(prompt_tokens=workload.flags.whole("ubatch_size") or UBATCH, host="computed")
 
 
 def _padded(tokens: int) -> int:

@@ -14,8 +14,6 @@ from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName
 from hfmem.memory.overhead import MPS_CONTEXT
-from hfmem.memory.quantize import scheme
-from hfmem.memory.quantize.convert import as_converted
 from hfmem.memory.term import Term, total
 from hfmem.memory.workload import DEFAULT_CTX, Workload
 from hfmem.model.layers import (
@@ -32,7 +30,7 @@ from hfmem.model.layers import (
 )
 from hfmem.model.model import Model
 from hfmem.model.parameters import routing
-from hfmem.runtimes.mlx_weights import TOWERS, held, loading
+from hfmem.runtimes.mlx_weights import TOWERS, converted, held, loading
 from hfmem.runtimes.vllm_peak import Widths, widths
 
 VERSION = "0.32.2"
@@ -115,7 +113,7 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
                 f"mlx-lm does not load {workload.quantize!r:.60}.",
                 hint="Choose one of its own: mlx-4bit, mlx-8bit, mlx-4bit-g32 …",
             )
-        model = as_converted(model, scheme(workload.quantize, runtime="mlx"), dtype=dtype)
+        model = converted(model, workload.quantize, dtype=dtype)
     kinds = [kind for layer in model.decoder.layers for kind in layer]
     unknown = [] if model.weights is not None else ["weights"]
     described = not any(isinstance(kind, CrossAttention | CompressedAttention) for kind in kinds)

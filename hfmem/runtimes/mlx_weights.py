@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.memory.quantize import scheme
-from hfmem.memory.quantize.convert import convert
+from hfmem.memory.quantize.convert import as_converted, convert
 from hfmem.memory.term import Term, total
-from hfmem.memory.weights import Expansion
+from hfmem.memory.weights import Expansion, loaded_bytes
 from hfmem.memory.weights import weights as held_weights
 
 if TYPE_CHECKING:
@@ -137,6 +138,27 @@ def _loaded(model: Model, runs: tuple[WeightRun, ...], *, dtype: str) -> Term:
     return total("weights", (*found.parts, part), because=found.because)
 
 
+def _kept(model: Model) -> frozenset[str]:
+    """Components whose weights ``mlx_lm.convert -q`` leaves in MXFP4: it quantizes the modules that
+    are not quantized yet (utils.py: quantize_model)."""
+    packed = [run for run in model.weights or () if run.packed and run.loaded]
+    formats = {run.format for run in packed if run.role == "weight"}
+    return (
+        frozenset(run.component for run in packed) if formats == {"MXFP4 blocks"} else frozenset()
+    )
+
+
+def converted(model: Model, name: str, *, dtype: str) -> Model:
+    """The model as ``mlx_lm.convert -q`` makes it. Raises UsageError.
+
+    gpt-oss-20b in 8 bits: its experts stay in MXFP4, the rest takes 8.5 bits a weight.
+    """
+    made, kept = as_converted(model, scheme(name, runtime="mlx"), dtype=dtype), _kept(model)
+    runs = [run for run in made.weights or () if run.component not in kept]
+    runs += [run for run in model.weights or () if run.component in kept]
+    return replace(made, weights=tuple(runs))
+
+
 def bytes_in(model: Model, name: str | None, _workload: Workload) -> tuple[int, int]:
     """Bytes of the weights in a scheme of MLX, as loaded and in the files. Raises UsageError.
 
@@ -155,4 +177,10 @@ def bytes_in(model: Model, name: str | None, _workload: Workload) -> tuple[int, 
     else:
         parts = convert(model, scheme(name, runtime="mlx"), dtype=model.dtype).weights.parts
         sizes = {part.name: part.bytes for part in parts}
+        kept = _kept(model)
+        sizes |= dict.fromkeys(kept, 0)
+        for run in model.weights or ():
+            if run.component in kept:
+                size = loaded_bytes(run, dtype=model.dtype, model_type=None)
+                sizes[run.component] += size if run.loaded else 0
     return sum(size for what, size in sizes.items() if what not in TOWERS), sum(sizes.values())

@@ -25,7 +25,7 @@ from hfmem.memory.workload import Workload
 from hfmem.model.layers import SlidingWindow, kind_name
 from hfmem.model.model import Model
 from hfmem.runtimes.sglang_pools import Cells, cells, claim
-from hfmem.runtimes.sglang_settings import Settings, settings
+from hfmem.runtimes.sglang_settings import Settings, capability, settings
 from hfmem.runtimes.vllm_rank import stage_layers
 from hfmem.units import MIB, gib
 
@@ -83,8 +83,14 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
 
 
 def _refusal(group: GpuGroup | None) -> str | None:
-    """Its backends for other machines (srt/hardware_backend) set aside and fill by other rules."""
-    if group is None or group.gpu.vendor in {"nvidia", "amd", ""}:
+    """Its backends for other machines (srt/hardware_backend) set aside and fill by other rules; of
+    NVIDIA's it takes compute capability 7.5 and more (maybe_downgrade_dtype_for_legacy_gpu)."""
+    if group is None:
+        return None
+    found = capability(group.gpu)
+    if found is not None and found < (7, 5):
+        return f"SGLang needs compute capability 7.5; {group.gpu.name} has {found[0]}.{found[1]}."
+    if group.gpu.vendor in {"nvidia", "amd", ""}:
         return None
     return (
         f"What SGLang takes of {group.gpu.name} is not known here: its rules for machines without "

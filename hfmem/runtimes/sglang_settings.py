@@ -16,6 +16,7 @@ from hfmem.gpu import Gpu, GpuGroup
 from hfmem.memory.workload import DEFAULT_CTX, Workload
 from hfmem.model.layers import LatentAttention
 from hfmem.model.model import Model
+from hfmem.runtimes.serving import Serving
 from hfmem.units import MIB
 
 KV_DTYPES = ("auto", "bf16", "bfloat16", "fp8_e4m3", "fp8_e5m2", "mxfp8")
@@ -99,7 +100,7 @@ def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settin
         tower = _tower(model)
         fraction *= vision_factor(*tower) if tower else 1
     strategy = flags.choice("mamba_radix_cache_strategy") or "extra_buffer"
-    dtype = workload.dtype or ("BF16" if model.dtype in {"F32", "F64"} else model.dtype)
+    gpu = group.gpu if group else None
     return Settings(
         ctx=workload.ctx or min(DEFAULT_CTX, model.decoder.max_context or DEFAULT_CTX),
         tp=tp,
@@ -114,11 +115,58 @@ def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settin
         swa_ratio=flags.share("swa_full_tokens_ratio") or Fraction(8, 10),
         mamba_ratio=flags.share("mamba_full_memory_ratio") or Fraction(9, 10),
         state_slots=1 if flags.switch("disable_radix_cache") else _SLOTS[strategy],
-        dtype=dtype,
+        dtype=_dtype(model, workload.dtype, gpu),
         state_dtype=_state_dtype(model),
-        kv_dtype=workload.kv_dtype,
+        kv_dtype=_kv_dtype(model, workload.kv_dtype, gpu),
         hybrid_swa=model.class_name in _HYBRID_SWA,
     )
+
+
+def serving(model: Model, workload: Workload, group: GpuGroup) -> Serving:
+    """As resolved; a prompt goes through in chunks, and what is asked beyond
+    ``--max-running-requests`` waits."""
+    chosen = settings(model, workload, group)
+    return Serving(
+        tp=chosen.tp,
+        dp=chosen.dp,
+        shares_experts=chosen.experts > 1,
+        prompt_tokens=chosen.chunk,
+        sequences=workload.flags.whole("max_running_requests"),
+    )
+
+
+def capability(gpu: Gpu | None) -> tuple[int, int] | None:
+    """CUDA compute capability: ``(9, 0)``; None of other cards and where it is not known."""
+    major, _, minor = (gpu.compute_capability if gpu else "").partition(".")
+    if gpu is None or gpu.vendor != "nvidia" or not (major.isdigit() and minor.isdigit()):
+        return None
+    return int(major), int(minor)
+
+
+def _dtype(model: Model, asked: str | None, gpu: Gpu | None) -> str:
+    """float16 below compute capability 8.0, whatever is asked (model_runner_components/
+    load_model_utils.py: maybe_downgrade_dtype_for_legacy_gpu)."""
+    found = capability(gpu)
+    if found is not None and found < (8, 0):
+        return "F16"
+    return asked or ("BF16" if model.dtype in {"F32", "F64"} else model.dtype)
+
+
+def _kv_dtype(model: Model, asked: str, gpu: Gpu | None) -> str:
+    """As asked; of sparse latent attention fp8_e4m3 from compute capability 10 on, else bfloat16,
+    and no other (arg_groups/overrides.py, for DeepSeek DSA). Raises UsageError."""
+    kinds = [kind for kinds in model.decoder.layers for kind in kinds]
+    if not any(isinstance(kind, LatentAttention) and kind.indexer_dim for kind in kinds):
+        return asked
+    if asked == "auto":
+        return "fp8_e4m3" if (capability(gpu) or (0, 0)) >= (10, 0) else asked
+    if asked not in {"bf16", "bfloat16", "fp8_e4m3"}:
+        raise UsageError(
+            f"SGLang keeps the cache of sparse latent attention in bfloat16 or fp8_e4m3, not in "
+            f"{asked}.",
+            hint="Leave --kv-cache-dtype out, or give fp8_e4m3.",
+        )
+    return asked
 
 
 def _total(gpu: Gpu | None) -> int:

@@ -14,6 +14,7 @@ from math import ceil
 from msgspec.structs import replace
 
 from hfmem.checkpoint.snapshot import Note
+from hfmem.dtypes import torch_name
 from hfmem.errors import UsageError
 from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import PARTS, MemoryEstimate, Phase, Pool
@@ -26,9 +27,10 @@ from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.model.parameters import routing
 from hfmem.runtimes.vllm_cache import CachePlan, plan
+from hfmem.runtimes.vllm_kernels import float_type, unread_on_card, unrun_on_card
 from hfmem.runtimes.vllm_peak import encoder_notes, widths
 from hfmem.runtimes.vllm_rank import Stage, stage_of
-from hfmem.runtimes.vllm_refusals import too_few_tokens, unread_kv_dtype, unread_on_card
+from hfmem.runtimes.vllm_refusals import too_few_tokens, unread_kv_dtype
 from hfmem.runtimes.vllm_settings import Settings, settings
 from hfmem.runtimes.vllm_support import support
 from hfmem.runtimes.vllm_workspaces import latent_of
@@ -63,7 +65,10 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
     unread = unread_kv_dtype(chosen.kv_dtype, model)
     few = too_few_tokens(step=chosen.step, sequences=chosen.sequences)
     told = few if group is None else None
-    old = unread_on_card(chosen.kv_dtype, model, chosen.gpu, version=workload.version)
+    version = workload.version
+    old = unrun_on_card(model, chosen.dtype, chosen.gpu, version=version) or unread_on_card(
+        chosen.kv_dtype, model, chosen.gpu, version=version
+    )
     together = workload.flags.whole("max_num_seqs")
     packed = model.quantization == "bitsandbytes" and workload.quantize is None
     layout = chosen.layout
@@ -306,6 +311,17 @@ def _notes(
         found.append(Note(code="mamba_cache_mode", message=message))
     if (shared := _held_twice(model, chosen)) is not None:
         found.append(Note(code="replicated_cache", message=shared))
+    if chosen.layout.pp > 1 and workload.flags.whole("pp") is None:
+        message = (
+            f"{chosen.layout.ranks} GPUs are taken as {chosen.layout.pp} nodes of "
+            f"{chosen.layout.tp}: tensor parallel in each, a stage of a pipeline each; "
+            f"--tp {chosen.layout.ranks} divides every layer over all of them."
+        )
+        found.append(Note(code="nodes", message=message))
+    plain = float_type(model, workload.dtype, None)
+    if chosen.gpu is not None and chosen.dtype != plain:
+        message = f"{chosen.gpu.name} has no bfloat16: vLLM takes {torch_name(chosen.dtype)}."
+        found.append(Note(code="dtype_of_card", message=message))
     if caches.padding_layers:
         message = (
             f"vLLM adds {caches.padding_layers} padding layers to the cache, so that all its "

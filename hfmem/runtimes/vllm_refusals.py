@@ -15,7 +15,6 @@ from hfmem.model.config import Config
 from hfmem.model.layers import CacheKind, LatentAttention, RecurrentState
 from hfmem.model.model import Model
 from hfmem.model.parameters import routing
-from hfmem.runtimes.vllm_versions import NEWEST, numbers
 
 if TYPE_CHECKING:
     from hfmem.runtimes.vllm_settings import Layout
@@ -129,37 +128,6 @@ def unread_kv_dtype(kv_dtype: str, model: Model) -> str | None:
     return (
         f"vLLM 0.33 would not start: {kv_dtype} is read by its kernels for sparse attention only "
         "(DeepSeek-V3.2), and this model's is dense; --kv-cache-dtype fp8 is the nearest."
-    )
-
-
-def unread_on_card(
-    kv_dtype: str, model: Model, gpu: Gpu | None, *, version: str | None
-) -> str | None:
-    """Why no attention kernel reads a cache in fp8 on an older NVIDIA card; None where one does.
-
-    FlashInfer reads it from compute capability 8.0 on (vLLM 0.33 v1/attention/backends/
-    flashinfer.py: supports_compute_capability), Triton from 8.9 on (triton_attn.py and
-    mla/triton_mla.py: __init__), and Triton's is the only kernel for a latent below 9.0. A T4, of
-    7.5, reads none; an A100, of 8.0, reads keys and values in fp8 but no latent. Of older versions,
-    whose FlashInfer began at 7.5, nothing is said.
-    """
-    if version is not None and numbers(version)[:2] < numbers(NEWEST)[:2]:
-        return None
-    if gpu is None or gpu.vendor != "nvidia" or not kv_dtype.startswith("fp8"):
-        return None
-    kinds = [kind for kinds in model.decoder.layers for kind in kinds]
-    if not gpu.compute_capability or all(isinstance(kind, RecurrentState) for kind in kinds):
-        return None
-    latent = any(isinstance(kind, LatentAttention) for kind in kinds)
-    least = (8, 9) if latent or kv_dtype.endswith("_per_token_head") else (8, 0)
-    capability = numbers(gpu.compute_capability)
-    if capability >= least:
-        return None
-    other = "bfloat16" if capability >= (8, 0) else "float16"
-    return (
-        f"vLLM would not start: its attention kernels read a KV cache in {kv_dtype} from compute "
-        f"capability {least[0]}.{least[1]} on, and {gpu.name} has {gpu.compute_capability}; give "
-        f"--kv-cache-dtype {other}."
     )
 
 

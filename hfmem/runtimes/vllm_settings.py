@@ -12,6 +12,9 @@ from hfmem.gpu import Gpu, GpuGroup
 from hfmem.memory.workload import DEFAULT_CTX, Workload
 from hfmem.model.layers import CompressedAttention, LatentAttention
 from hfmem.model.model import Model
+from hfmem.runtimes.nodes import usual_split
+from hfmem.runtimes.serving import Serving
+from hfmem.runtimes.vllm_kernels import float_type
 from hfmem.runtimes.vllm_refusals import refuse_kv_dtype, refuse_layout
 from hfmem.runtimes.vllm_versions import Behaviour, behaviour
 from hfmem.units import GIB
@@ -102,7 +105,7 @@ def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settin
         step = min(sequences * ctx, default_step)
     if flags.whole("max_num_seqs") is None:
         sequences = min(sequences, step)
-    dtype = workload.dtype or ("BF16" if model.dtype in {"F32", "F64"} else model.dtype)
+    dtype = float_type(model, workload.dtype, gpu)
     cache_type = kv_dtype(model, workload.kv_dtype, dtype=dtype, gpu=gpu)
     cached = not flags.switch("no_enable_prefix_caching")
     return Settings(
@@ -171,6 +174,20 @@ def checkpoints(model: Model, gpu: Gpu | None) -> int:
     return int(kind in _MAMBA_2 or (fast and delta))
 
 
+def serving(model: Model, workload: Workload, group: GpuGroup) -> Serving:
+    """As resolved; weights in the host are read in place, of the experts those that tokens go
+    through (vLLM 0.33 model_executor/offloader/uva.py)."""
+    chosen = settings(model, workload, group)
+    return Serving(
+        tp=chosen.layout.tp,
+        dp=chosen.layout.dp,
+        shares_experts=chosen.layout.dealt,
+        prompt_tokens=chosen.step,
+        sequences=chosen.sequences * chosen.layout.dp,
+        host="read" if chosen.behaviour.one_engine else "copied",
+    )
+
+
 def _v0_defaults(ctx: int) -> tuple[int, int]:
     """The V0 engine's: a whole prompt in a step up to 32 Ki tokens, chunks of 2,048 beyond."""
     return (max(2048, ctx) if ctx <= 2**15 else 2048), 256
@@ -220,6 +237,8 @@ def kv_dtype(model: Model, asked: str, *, dtype: str, gpu: Gpu | None = None) ->
         return _compressed_kv_dtype(asked)
     sparse = any(isinstance(kind, LatentAttention) and kind.indexer_dim for kind in kinds)
     blackwell = gpu is not None and gpu.compute_capability.startswith("10.")
+    if asked == "auto" and sparse and gpu is not None and gpu.compute_capability.startswith("12."):
+        return "fp8_ds_mla"  # FLASHINFER_MLA_SPARSE_SM120, in which auto is that.
     if asked == "auto":
         asked = model.kv_scheme or torch_name(dtype)
         if blackwell and sparse and model.class_name == "GlmMoeDsaForCausalLM":
@@ -244,7 +263,8 @@ def _compressed_kv_dtype(asked: str) -> str:
 
 
 def layout(model: Model, workload: Workload, group: GpuGroup | None) -> Layout:
-    """The parallel layout: as given, else every layer divided over the group's GPUs.
+    """The parallel layout: as given, else every layer divided over the GPUs of a node, and nodes as
+    stages of a pipeline.
 
     Raises UsageError where tp × pp × dp is not the group's count, and for what vLLM refuses
     (``vllm_refusals``).
@@ -254,7 +274,7 @@ def layout(model: Model, workload: Workload, group: GpuGroup | None) -> Layout:
     count = group.count if group else None
     tp, pp, dp = (one or 1 for one in given)
     if count is not None and given == [None, None, None]:
-        tp = count
+        tp, pp = usual_split(count)
     if count is not None and tp * pp * dp != count:
         raise UsageError(
             f"tp {tp} × pp {pp} × dp {dp} is {tp * pp * dp} GPUs, but --gpu names {count}.",

@@ -12,11 +12,11 @@ from msgspec import Struct
 from hfmem.checkpoint.snapshot import Snapshot
 from hfmem.errors import HfmemError
 from hfmem.flag import Flags
-from hfmem.gpu import Gpu
+from hfmem.gpu import Gpu, GpuGroup
 from hfmem.hardware.catalogue import find
 from hfmem.hardware.efficiency import efficiency
 from hfmem.hardware.host import Host
-from hfmem.hardware.step import Layout, Step
+from hfmem.hardware.step import Step
 from hfmem.hardware.traffic import traffic
 from hfmem.memory.quantize import convert, scheme
 from hfmem.memory.term import Term
@@ -24,6 +24,8 @@ from hfmem.memory.weights import weights
 from hfmem.memory.workload import Workload, workload
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
+from hfmem.runtimes import RUNTIMES
+from hfmem.runtimes.serving import Serving
 from tests.accuracy.models import model_of
 
 Row = Mapping[str, Any]
@@ -215,6 +217,11 @@ def _weights(model: Model, asked: Workload) -> Term:
     return weights(model.weights or (), dtype=model.dtype, model_type=model.model_type)
 
 
+def _serving(model: Model, asked: Workload, gpu: Gpu, count: int) -> Serving:
+    found = RUNTIMES[asked.runtime].serving
+    return Serving() if found is None else found(model, asked, GpuGroup(gpu=gpu, count=count))
+
+
 def _step(model: Model, asked: Workload, gpu: Gpu, count: int) -> Step | None:
     found = traffic(
         model,
@@ -233,7 +240,7 @@ def _step(model: Model, asked: Workload, gpu: Gpu, count: int) -> Step | None:
         traffic=found,
         row=row,
         gpu=gpu,
-        layout=Layout.of(count, asked),
+        serving=_serving(model, asked, gpu, count),
         batch=1,
         host=Host(),
         model=model,

@@ -234,6 +234,14 @@ def test_parse_gpu(text: str, id_: str, count: int, usable_bytes: int | None) ->
         ("-1GiB", "'-1GiB' is no memory size of a GPU.", "24GiB or 80GB"),
         ("1e3GiB", "'1e3GiB' is no memory size of a GPU.", "24GiB or 80GB"),
         ("h100:x", "'x' is no count.", "Write h100:COUNT with a COUNT of 1 to 4096."),
+        ("h100:", "'h100:' is no GPU: '' is no count.", "Write h100:COUNT"),
+        ("24GiB:", "'24GiB:' is no GPU: '' is no count.", "Write 24GiB:COUNT"),
+        ("h100::2", "':2' is no count.", "Write h100:COUNT"),
+        ("h100,", "'h100,' is no GPU", "one at a time: --gpu h100"),
+        ("h100,,l40s:2", "a comma is part of no name", "--gpu h100 --gpu l40s:2"),
+        (",", "',' is no GPU", "--gpu h100 --gpu l40s"),
+        ("auto:2", "takes no count", "Write --gpu auto"),
+        ("auto:", "takes no count", "Write --gpu auto"),
     ],
 )
 def test_a_wrong_size_or_count_is_said(text: str, message: str, hint: str) -> None:

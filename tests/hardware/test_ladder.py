@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import hfmem
@@ -60,6 +62,44 @@ def test_experts_on_the_host_stay_there_in_every_file_type() -> None:
     assert plain["bf16"].weights_bytes - sizes["bf16"] == 2 * moved
     assert plain["q8_0"].weights_bytes - sizes["q8_0"] == moved * 34 // 32
     assert sizes["as published"] == sizes["bf16"]
+
+
+@pytest.mark.parametrize(
+    ("model", "runtime", "flags", "told"),
+    [
+        (QWEN, "vllm", {"gpu": "rtx-4090:2", "dp": 2}, "30.53 GiB"),
+        (QWEN, "vllm", {"gpu": "rtx-4090", "cpu_offload_gb": 4}, "11.27 GiB"),
+        (QWEN, "transformers", {"gpu": "rtx-4090:2"}, "one copy on one GPU"),
+        (QWEN, "vllm", {"gpu": "rtx-4090"}, ""),
+        (QWEN, "vllm", {}, ""),
+        (QWEN, "vllm", {"gpu": "rtx-4090:2", "dp": 2, "quantize": "fp8"}, ""),
+    ],
+)
+def test_the_rows_are_of_one_copy(
+    model: str, runtime: str, flags: dict[str, Any], told: str
+) -> None:
+    found = hfmem.estimate(model, ctx=8192, runtime=runtime, source="recorded", **flags).precision
+    plain = rungs(model, runtime)
+    assert [rung.weights_bytes for rung in found] == [one.weights_bytes for one in plain.values()]
+    assert told in found[0].note if told else not found[0].note
+
+
+# gpt-oss-20b: no weight has two sizes that 128 divides, for its hidden size and its experts' are
+# 2,880. Such weights stay as they are (transformers 5.23 integrations/finegrained_fp8.py:
+# Fp8Quantize).
+def test_a_scheme_that_takes_nothing_says_so() -> None:
+    found = rungs("openai/gpt-oss-20b", "transformers")
+    assert found["fp8"].weights_bytes == found["bf16"].weights_bytes
+    assert "takes no weight" in found["fp8"].note
+    assert "16 bits" in found["nf4"].note
+    assert "takes no weight" not in found["nf4"].note
+
+
+def test_what_a_packed_checkpoint_would_need() -> None:
+    found = rungs(DEEPSEEK, "vllm")
+    assert "needs the weights in 16 bits" in found["nf4"].note
+    assert "needs a checkpoint made so" in found["awq-4bit"].note
+    assert "16 bits" not in rungs(QWEN, "vllm")["nf4"].note
 
 
 # 8,190,735,360 parameters, 4.5 bits but for the norms' 308,224 in 16.

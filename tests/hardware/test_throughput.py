@@ -19,9 +19,9 @@ from hfmem.hardware.efficiency import (
     efficiency,
 )
 from hfmem.hardware.fit import judge
-from hfmem.hardware.host import HOST_MEMORY, LINK_SHARE, Host
+from hfmem.hardware.host import HOST_MEMORY, LINK_SHARE, Host, host_part
 from hfmem.hardware.prompt_efficiency import PROMPT_ROWS, prompt_efficiency
-from hfmem.hardware.step import Layout, Step
+from hfmem.hardware.step import Step
 from hfmem.hardware.throughput import Throughput, throughput
 from hfmem.hardware.traffic import traffic
 from hfmem.memory.weights import weights
@@ -30,6 +30,7 @@ from hfmem.model.describe import describe
 from hfmem.model.layers import NoCache
 from hfmem.model.model import Model
 from hfmem.runtimes import RUNTIMES
+from hfmem.runtimes.serving import Serving
 from hfmem.source.recorded import bundled
 from tests.accuracy_speed.__main__ import collect, share, widest
 from tests.accuracy_speed.rates import ENGINES
@@ -71,7 +72,7 @@ def step(
         traffic=found,
         row=row,
         gpu=gpu,
-        layout=Layout(tp=tp, dp=1),
+        serving=Serving(tp=tp),
         batch=batch,
         host=host,
         model=model,
@@ -284,6 +285,63 @@ def test_vllm_streams_no_more_than_the_layers() -> None:
     )
     assert far_more.per_sequence == all_layers.per_sequence
     assert far_more.first_token_seconds == all_layers.first_token_seconds
+
+
+# vLLM 0.33 model_executor/offloader/uva.py: the kernels read pinned memory in place, so that of the
+# offloaded experts those that tokens go through cross the link; accelerate hooks.py
+# (AlignDevicesHook) copies whole modules. Mixtral's experts are 32 × 8 × 3 × 4,096 × 14,336 × 2 =
+# 90.2 GB, of which a token goes through 2 of 8; attention and head are 2.95 GB: 25.5 of 93.1.
+@pytest.mark.parametrize(
+    ("runtime", "gpu", "count", "share"),
+    [("vllm", "h100-sxm", 2, 0.27), ("transformers", "h100-sxm", 1, 1.0)],
+)
+def test_of_offloaded_experts(runtime: str, gpu: str, count: int, share: float) -> None:
+    size = 16 * 2**30
+    flags = Flags((("cpu_offload_gb", size // 2),) if runtime == "vllm" else ())
+    group = GpuGroup(gpu=find(gpu), count=count)
+    asked = replace(workload(ctx=512, runtime=runtime), flags=flags)
+    memory = RUNTIMES[runtime].estimate(MIXTRAL, asked, group)
+    fit = judge(group, model=MIXTRAL, workload=asked, runtime=RUNTIMES[runtime])
+    found = traffic(
+        MIXTRAL,
+        weights=memory.phases[-1].part("weights"),
+        workload=asked,
+        ctx=512,
+        batch=1,
+        kv_dtype=memory.kv_dtype,
+    )
+    assert found is not None
+    serving = RUNTIMES[runtime].serving
+    away = host_part(
+        fit,
+        model=MIXTRAL,
+        workload=asked,
+        memory=memory,
+        found=found,
+        serving=Serving() if serving is None else serving(MIXTRAL, asked, group),
+    )
+    assert isinstance(away, Host)
+    assert away.moved_bytes / away.held_bytes == pytest.approx(share, abs=0.02)
+
+
+# The engine's own limit: vLLM queues what is beyond --max-num-seqs, SGLang --max-running-requests.
+@pytest.mark.parametrize(
+    ("runtime", "flag"), [("vllm", "max_num_seqs"), ("sglang", "max_running_requests")]
+)
+def test_what_waits_has_no_speed(runtime: str, flag: str) -> None:
+    card = GpuGroup(gpu=find("h100-sxm"))
+    flags = Flags(((flag, 16),))
+    alone, queued = (
+        rates(LLAMA, replace(workload(ctx=512, batch=n, runtime=runtime), flags=flags), card)
+        for n in (16, 64)
+    )
+    assert queued.decode == alone.decode
+    assert queued.first_token_seconds == alone.first_token_seconds
+    assert alone.note is None
+    assert queued.note is not None
+    assert queued.note.code == "speed_of_running"
+    assert "16 sequences" in queued.note.message
+    assert "48 wait" in queued.note.message
 
 
 def test_a_batch_is_faster_together_and_slower_each() -> None:

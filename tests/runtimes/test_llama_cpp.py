@@ -238,6 +238,40 @@ def test_experts_on_the_host_leave_a_copy() -> None:
     assert tensor * 9 // 10 <= grown <= 2 * tensor
 
 
+# ggml/src/ggml-backend.cpp (ggml_backend_sched_backend_id_from_cur), ggml-cuda.cu (offload_op): in
+# batches of 32 rows and more the device multiplies with what lies in the host, matrix by matrix.
+@pytest.mark.parametrize(
+    ("flags", "held"),
+    [
+        ({"n_gpu_layers": 0}, True),
+        ({"n_gpu_layers": 1}, True),  # the head alone
+        ({"n_gpu_layers": 16}, True),
+        ({"n_gpu_layers": 33}, False),
+        ({"n_gpu_layers": 0, "ubatch_size": 31}, False),
+    ],
+)
+def test_a_device_multiplies_for_the_host(flags: dict[str, Any], held: bool) -> None:
+    matrix = 2 * 4096 * 14336  # the largest of a layer, in BF16
+    buffer = part(run(LLAMA, ctx=8192, **flags), "activations")
+    whole = part(run(LLAMA, ctx=8192), "activations")
+    assert (buffer > whole) == held
+    assert buffer <= whole + matrix
+
+
+def test_a_long_cache_of_the_host_is_copied() -> None:
+    short, long = (
+        part(run(LLAMA, ctx=ctx, n_gpu_layers=0), "activations") for ctx in (65_536, 131_072)
+    )
+    # Once it is the largest: 4 KiB of cache a cell and 2 bytes of mask for each of 512 tokens.
+    assert long - short == 65_536 * (4096 + 2 * 512)
+
+
+def test_several_devices_that_hold_all_multiply_for_none() -> None:
+    whole, two = (run(LLAMA, ctx=8192, gpu="rtx-3090", count=count) for count in (1, 2))
+    largest = max(one.bytes for one in two.phases[0].part("activations").parts)
+    assert largest < part(whole, "activations") + 2 * 4096 * 14336
+
+
 @pytest.mark.parametrize("flags", [{}, {"n_gpu_layers": 0}, {"parallel": 2}])
 def test_no_batch_beyond_the_slots(flags: dict[str, Any]) -> None:
     work = workload(ctx=16, runtime="llama.cpp", flags=flags_of(flags, runtime="llama.cpp"))

@@ -328,3 +328,17 @@ def test_only_macs_are_described() -> None:
     found = run(LLAMA, ctx=1024, gpu="h100")
     assert found.unknown == ("overhead",)
     assert "not_on_a_mac" in {note.code for note in found.notes}
+
+
+# mlx-lm 0.32.2 utils.py: quantize_model takes the modules that can be quantized still, which the
+# experts of gpt-oss, held in MXFP4, cannot: 19,110,297,600 weights of 4.25 bits and the biases
+# of 32 experts in 24 layers stay; embedding and head of 201,088 × 2,880 take 8.5 bits a weight.
+@pytest.mark.parametrize(("scheme", "bits"), [("mlx-8bit", 8.5), ("mlx-4bit", 4.5)])
+def test_what_is_packed_stays_packed(scheme: str, bits: float) -> None:
+    found = run("openai/gpt-oss-20b", ctx=4096, quantize=scheme).phases[0].part("weights")
+    sizes = {one.name: one.bytes for one in found.parts}
+    matrices = 24 * 32 * (5760 * 2880 + 2880 * 2880)
+    assert sizes["experts"] == matrices * 17 // 32 + 24 * 32 * (5760 + 2880) * 2
+    assert sizes["embedding"] == sizes["head"] == 201_088 * 2880 * bits / 8
+    chosen = model("openai/gpt-oss-20b")
+    assert mlx_weights.bytes_in(chosen, scheme, workload(ctx=4096))[0] == found.bytes

@@ -9,12 +9,22 @@ import pytest
 from hfmem.flags import flags_of
 from hfmem.gpu import GpuGroup
 from hfmem.hardware.catalogue import find
+from hfmem.hardware.fit import judge
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.workload import Workload, workload
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
+from hfmem.runtimes import RUNTIMES
 from hfmem.runtimes.llama_cpp import estimate as llama_cpp
-from hfmem.runtimes.ollama import as_llama_server, batch_for, default_ctx, estimate, serve_and_run
+from hfmem.runtimes.ollama import (
+    as_llama_server,
+    batch_for,
+    default_ctx,
+    estimate,
+    held,
+    predicted_bytes,
+    serve_and_run,
+)
 from hfmem.source.recorded import bundled
 from hfmem.units import GIB, MIB
 
@@ -125,6 +135,73 @@ def test_a_small_card_without_flash_attention() -> None:
     group = GpuGroup(gpu=find("rtx-4060"))
     handed = as_llama_server(model(LLAMA), asked(ctx=8192, flash_attn="off"), group)
     assert handed.flags.whole("ubatch_size") == 256
+
+
+# llm/llama_server.go (PredictServerVRAM): the file, and 2 × layers × KV heads × hidden / heads ×
+# cells × 2 bytes: Llama-3.1-8B 32 × 8 × 128, Gemma-3-27B 62 × 16 × (5,376 / 32 = 168, where its
+# heads have 128), DeepSeek-V3 61 × 1 (a latent) × 56.
+@pytest.mark.parametrize(
+    ("name", "given", "cache"),
+    [
+        (LLAMA, {"ctx": 8192}, 2 * 32 * 8 * 128 * 8192 * 2),
+        (LLAMA, {"ctx": 8192, "batch": 4}, 4 * 2 * 32 * 8 * 128 * 8192 * 2),
+        (LLAMA, {"ctx": 8192, "kv_dtype": "q4_0"}, 2 * 32 * 8 * 128 * 8192 * 2),
+        (GEMMA, {"ctx": 4096}, 2 * 62 * 16 * 168 * 4096 * 2),
+        ("deepseek-ai/DeepSeek-V3", {"ctx": 4096}, 2 * 61 * 1 * 56 * 4096 * 2),
+    ],
+)
+def test_what_it_expects(name: str, given: dict[str, Any], cache: int) -> None:
+    chosen = model(name)
+    once, twice = (
+        predicted_bytes(chosen, as_llama_server(chosen, asked(**{**given, "ctx": ctx}), None))
+        for ctx in (given["ctx"], 2 * given["ctx"])
+    )
+    assert once is not None
+    assert twice is not None
+    assert twice - once == cache
+
+
+# server/sched.go (bestSingleGPUFit): one card alone where 80 % of its free memory are enough for
+# 16.06 GB of weights and 1 GiB of cache for every 8,192 tokens: 18.91 GiB of an RTX 4090's 23.64,
+# which 14.96 + 3 are and 14.96 + 4 are not.
+@pytest.mark.parametrize(
+    ("ctx", "count", "cards"),
+    [(8192, 1, 1), (8192, 2, 1), (8192, 4, 1), (24_576, 2, 1), (32_768, 2, 2), (32_768, 1, 1)],
+)
+def test_one_card_where_one_is_enough(ctx: int, count: int, cards: int) -> None:
+    group = GpuGroup(gpu=find("rtx-4090"), count=count)
+    found = estimate(model(LLAMA), asked(ctx=ctx), group)
+    assert found.count == cards
+    assert ("one_card_taken" in [note.code for note in found.notes]) == (cards < count)
+
+
+def test_a_card_left_out_gives_no_headroom() -> None:
+    runtime, chosen, given = RUNTIMES["ollama"], model(LLAMA), asked(ctx=8192)
+    one, two = (
+        judge(
+            GpuGroup(gpu=find("rtx-4090"), count=n), model=chosen, workload=given, runtime=runtime
+        )
+        for n in (1, 2)
+    )
+    assert (two.headroom_bytes, two.usable_bytes) == (one.headroom_bytes, one.usable_bytes)
+    assert one.max_ctx is not None
+    assert two.max_ctx is not None
+    assert two.max_ctx > one.max_ctx
+
+
+# server/create.go (createModel): a checkpoint in FP8 becomes Q8_0 unless --quantize names another.
+@pytest.mark.parametrize(
+    ("name", "quantize", "made"),
+    [
+        ("deepseek-ai/DeepSeek-V3", None, "q8_0"),
+        ("deepseek-ai/DeepSeek-V3", "q4_k_m", "q4_k_m"),
+        (LLAMA, None, "bf16"),
+    ],
+)
+def test_what_it_makes(name: str, quantize: str | None, made: str) -> None:
+    chosen, given = model(name), asked(ctx=4096, quantize=quantize)
+    weights = estimate(chosen, given, None).phases[0].part("weights").bytes
+    assert weights == held(chosen, made, given)[0] == held(chosen, quantize, given)[0]
 
 
 def test_commands() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hfmem.errors import UsageError
 from hfmem.flags import flags_of
@@ -16,6 +17,7 @@ from hfmem.hardware.catalogue import find
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.workload import workload
 from hfmem.model.describe import describe
+from hfmem.model.layers import LatentAttention
 from hfmem.model.model import Model
 from hfmem.runtimes.sglang import estimate
 from hfmem.runtimes.sglang_command import launch_server
@@ -53,6 +55,47 @@ def run(name: str, *, ctx: int, gpu: str = "", count: int = 1, **flags: Any) -> 
     )
     group = GpuGroup(gpu=find(gpu), count=count) if gpu else None
     return estimate(model(name), asked, group)
+
+
+# model_runner_components/load_model_utils.py: maybe_downgrade_dtype_for_legacy_gpu.
+@pytest.mark.parametrize(
+    ("gpu", "cache", "refused"),
+    [("t4", "float16", False), ("v100-32gb", "float16", True), ("a100-40gb", "bfloat16", False)],
+)
+def test_older_cards(gpu: str, cache: str, refused: bool) -> None:
+    found = run(LLAMA, ctx=512, gpu=gpu)
+    assert found.kv_dtype == cache
+    assert ("7.5" in (found.refusal or "")) == refused
+
+
+# arg_groups/overrides.py: the cache of DeepSeek DSA by the card's major capability.
+@pytest.mark.parametrize(
+    ("gpu", "asked", "held"),
+    [
+        ("h200", "auto", "auto"),
+        ("b200", "auto", "fp8_e4m3"),
+        ("b200", "bfloat16", "bfloat16"),
+        ("h200", "fp8_e4m3", "fp8_e4m3"),
+        ("h200", "fp8_e5m2", None),
+    ],
+)
+def test_the_cache_of_sparse_latent_attention(gpu: str, asked: str, held: str | None) -> None:
+    plain = model(DEEPSEEK)
+    layers = tuple(
+        tuple(
+            replace(kind, indexer_dim=128) if isinstance(kind, LatentAttention) else kind
+            for kind in kinds
+        )
+        for kinds in plain.decoder.layers
+    )
+    sparse = replace(plain, decoder=replace(plain.decoder, layers=layers))
+    group = GpuGroup(gpu=find(gpu))
+    given = workload(ctx=512, runtime="sglang", kv_dtype=asked)
+    if held is None:
+        with pytest.raises(UsageError, match="fp8_e5m2"):
+            resolved(sparse, given, group)
+    else:
+        assert resolved(sparse, given, group).kv_dtype == held
 
 
 # srt/arg_groups/memory_hook.py: handle_gpu_memory_settings.

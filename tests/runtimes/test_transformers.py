@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hfmem
+from hfmem.checkpoint.snapshot import Snapshot
 from hfmem.errors import UsageError
 from hfmem.memory.estimate import PARTS, MemoryEstimate
 from hfmem.memory.workload import workload
@@ -145,6 +146,47 @@ def test_one_more_token() -> None:
         GEMMA: 81_920,  # its 10 full layers; the other 52 are past their window
         DEEPSEEK: 70_272,
     }
+
+
+def from_config(**config: object) -> Model:
+    """A model of which the configuration alone is known."""
+    return describe(
+        Snapshot(
+            model="org/model",
+            revision=None,
+            source="local",
+            config=config,
+            documents={},
+            files=(),
+            checkpoint=None,
+        )
+    )
+
+
+# transformers 5.23 under the meta device, 1,024 tokens of bf16: Pix2Struct's class pads to 2,048
+# patches, PP-FormulaNet's default gives 64 positions, T5's encoder reads what it is given.
+@pytest.mark.parametrize(
+    ("model_type", "name", "encoder", "cache", "notes", "encodes"),
+    [
+        ("pix2struct", "Pix2Struct", None, 113_246_208, [], True),
+        ("pix2struct", "Pix2Struct", 1024, 75_497_472, [], True),
+        ("pp_formulanet", "PPFormulaNet", None, 17_825_792, [], True),
+        ("t5", "T5", None, 25_165_824, ["default_encoder_ctx"], False),
+        ("t5", "T5", 512, 18_874_368, [], False),
+    ],
+)
+def test_the_encoder_has_a_length_of_its_own(
+    model_type: str, name: str, encoder: int | None, cache: int, notes: list[str], encodes: bool
+) -> None:
+    given_model = from_config(
+        model_type=model_type,
+        architectures=[f"{name}ForConditionalGeneration"],
+        dtype="bfloat16",
+    )
+    found = estimate(given_model, workload(ctx=1024, encoder_ctx=encoder), None)
+    assert found.phases[-1].part("kv_cache").bytes == cache
+    assert [note.code for note in found.notes if "encoder" in note.code] == notes
+    assert ("encoding" in [phase.name for phase in found.phases]) is encodes
 
 
 def test_python_interface_gives_the_same() -> None:

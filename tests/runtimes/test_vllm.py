@@ -20,7 +20,10 @@ from hfmem.memory.workload import Workload, workload
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
 from hfmem.runtimes import RUNTIMES
+from hfmem.runtimes.commands import vllm_command
+from hfmem.runtimes.nodes import usual_split
 from hfmem.runtimes.vllm_rank import stage_layers
+from hfmem.runtimes.vllm_settings import layout
 from hfmem.source.recorded import bundled
 from hfmem.units import GIB
 
@@ -94,7 +97,7 @@ def test_measured(
     [
         (LLAMA, {}, 1, 131_072),
         (LLAMA, {}, 4, 32_768),
-        (LLAMA, {}, 16, 16_384),  # eight heads on sixteen ranks: each is held twice
+        (LLAMA, {"tp": 16}, 16, 16_384),  # eight heads on sixteen ranks: each is held twice
         (LLAMA, {"kv_dtype": "fp8"}, 1, 65_536),
         (LLAMA, {"kv_dtype": "nvfp4"}, 1, 32 * 8 * 2 * 72),
         (DEEPSEEK, {}, 8, 61 * 576 * 2),  # one latent, whole on every rank
@@ -172,7 +175,7 @@ def test_offloads_no_more_than_the_layers(
     assert held == pytest.approx(count * GIB if share is None else layers, rel=0.001)
 
 
-T4, V100, A100, L4 = (find(name) for name in ("t4", "v100-32gb", "a100-80gb-sxm", "l4"))
+T4, A100, L4 = (find(name) for name in ("t4", "a100-80gb-sxm", "l4"))
 
 
 # v1/attention/backends of vLLM 0.33: flashinfer.py: supports_compute_capability (8.0),
@@ -181,7 +184,7 @@ T4, V100, A100, L4 = (find(name) for name in ("t4", "v100-32gb", "a100-80gb-sxm"
     ("name", "kv_dtype", "gpu", "version", "says"),
     [
         ("Qwen/Qwen3-8B", "fp8", T4, None, "from compute capability 8.0 on, and Tesla T4 has 7.5"),
-        ("Qwen/Qwen3-8B", "fp8_e5m2", V100, None, "--kv-cache-dtype float16"),
+        ("Qwen/Qwen3-8B", "fp8_e5m2", T4, None, "--kv-cache-dtype float16"),
         ("Qwen/Qwen3-8B", "fp8", A100, None, None),
         ("Qwen/Qwen3-8B", "fp8_per_token_head", A100, None, "8.9"),
         ("Qwen/Qwen3-8B", "fp8_per_token_head", L4, None, None),
@@ -198,6 +201,37 @@ def test_fp8_cache_on_older_cards(
         assert "KV cache in" not in (found.refusal or "")
     else:
         assert says in (found.refusal or "")
+
+
+@pytest.mark.parametrize("count", range(1, 65))
+def test_a_split_uses_every_gpu(count: int) -> None:
+    ranks, nodes = usual_split(count)
+    assert ranks * nodes == count
+    assert ranks <= 8
+
+
+# docs/serving/parallelism_scaling.md: as many ranks as a node has GPUs, as many stages as nodes.
+@pytest.mark.parametrize(
+    ("name", "count", "flags", "split"),
+    [
+        (DEEPSEEK, 8, {}, (8, 1)),
+        (DEEPSEEK, 16, {}, (8, 2)),
+        (DEEPSEEK, 32, {}, (8, 4)),
+        (DEEPSEEK, 16, {"tp": 16}, (16, 1)),
+        (DEEPSEEK, 16, {"tp": 4, "pp": 4}, (4, 4)),
+    ],
+)
+def test_nodes_are_stages(
+    name: str, count: int, flags: dict[str, Any], split: tuple[int, int]
+) -> None:
+    given, card = asked(**flags), GpuGroup(gpu=find("h200-sxm"), count=count)
+    found = layout(model(name), given, card)
+    assert (found.tp, found.pp) == split
+    said = VLLM.estimate(model(name), given, card)
+    assert ("nodes" in [note.code for note in said.notes]) == (count > 8 and not flags)
+    words = vllm_command(model(name), given, card, said).split()
+    assert words[words.index("--tensor-parallel-size") + 1] == str(split[0])
+    assert ("--pipeline-parallel-size" in words) == (split[1] > 1)
 
 
 # config/scheduler.py: verify_max_model_len; engine/arg_utils.py sets the sequences that were not
