@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, Unpack, get_args
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from hfmem.answer import Failure
@@ -16,74 +15,16 @@ from hfmem.hardware.training_fit import MFU
 from hfmem.lora_flags import lora_of
 from hfmem.memory.optimizers import optimizer as known_optimizer
 from hfmem.memory.quantize.schemes import scheme
-from hfmem.memory.training_run import (
-    Checkpointing,
-    Fsdp,
-    Loss,
-    Method,
-    Objective,
-    Offload,
-    Parallel,
-    Precision,
-    Rollout,
-    TrainingRun,
-)
-from hfmem.memory.workload import Attention, Device
+from hfmem.memory.training_run import Parallel, Rollout, TrainingRun
 from hfmem.model.sparse import sparse_attention
 from hfmem.recipes import Recipe, recipe
 from hfmem.source import Access
 from hfmem.source.ahead import find
 from hfmem.training import Plan, TrainingQuestion, plan, planned_failure, question
+from hfmem.training_flags import TrainingFlags, flags_of
 
 if TYPE_CHECKING:
     from hfmem import TrainKeywords
-
-
-class TrainingFlags(Struct, frozen=True, kw_only=True):
-    """What was said; None leaves a field to the recipe, or to the default."""
-
-    method: Method = "full"
-    objective: Objective = "sft"
-    recipe: str | None = None
-    seq_len: int | None = None
-    micro_batch: int | None = None
-    grad_accum: int | None = None
-    optimizer: str | None = None
-    precision: Precision | None = None
-    attention: Attention | None = None
-    lora_rank: int | None = None
-    lora_targets: str | None = None
-    adapter: Path | None = None
-    quantize: str | None = None
-    checkpointing: Checkpointing | None = None
-    loss: Loss | None = None
-    compile: bool | None = None
-    """Norms, rotary embedding and gated activations are fused."""
-    optimizer_in_backward: bool | None = None
-    activation_offload: bool | None = None
-    fused_recurrence: bool | None = None
-    packed: bool | None = None
-    reference_model: bool | None = None
-    """Hold a frozen reference model; None is what the objective needs."""
-    completion_len: int | None = None
-    generations: int | None = None
-    vllm_gpu_memory_utilization: float | None = None
-    """Share of the card that a colocated vLLM generates in."""
-    vllm_sleep: bool = False
-    tp: int = 1
-    pp: int = 1
-    dp: int | None = None
-    ep: int = 1
-    sp: bool = False
-    zero: int | None = None
-    fsdp: Fsdp | None = None
-    offload: Offload = "none"
-    device: Device = "cuda"
-    gpu: tuple[str, ...] = ()
-    global_batch: int | None = None
-    """Sequences a step over all GPUs; sets how many micro-batches are accumulated."""
-    mfu: float | None = None
-    rules: bool = False
 
 
 def asked_of(flags: TrainingFlags) -> TrainingQuestion:
@@ -103,6 +44,7 @@ def asked_of(flags: TrainingFlags) -> TrainingQuestion:
         recipe=chosen,
         dp_given=flags.dp is not None,
         global_batch=flags.global_batch,
+        grad_accum_given=flags.grad_accum is not None,
         mfu=MFU if flags.mfu is None else flags.mfu,
         rules=flags.rules,
     )
@@ -133,8 +75,7 @@ def run_of(flags: TrainingFlags, chosen: Recipe | None, *, several: bool = False
         precision=flags.precision or base.precision,
         frozen_fp32=loaded_wide,
         kbit_fp32=base.kbit_fp32 and loaded_wide == base.frozen_fp32,
-        # trl 1.16 trainer/sft_trainer.py: ZeRO-3 gathers parameters of one type only.
-        adapter_fp32=base.adapter_fp32 and not (base.tiled_head and layout.zero == 3),
+        adapter_fp32=base.adapter_fp32 and not (base.one_type_at_zero3 and layout.zero == 3),
         fused_recurrence=_or(flags.fused_recurrence, base.fused_recurrence),
         packed=_or(flags.packed, base.packed),
         reference=flags.reference_model,
@@ -154,6 +95,7 @@ def run_of(flags: TrainingFlags, chosen: Recipe | None, *, several: bool = False
         optimizer_in_backward=in_backward,
         activation_offload=_or(flags.activation_offload, base.activation_offload),
         device=flags.device,
+        brings=flags.brings,
         parallel=layout,
     )
 
@@ -222,77 +164,6 @@ def one(model: str, **options: Unpack[TrainKeywords]) -> Plan:
     return plan(find(model, access), asked)
 
 
-def flags_of(options: TrainKeywords) -> TrainingFlags:
-    """What keyword arguments say. Raises UsageError."""
-    adapter, named = options.get("adapter"), options.get("gpu", ())
-    return TrainingFlags(
-        method=_choice("method", options.get("method", "full"), get_args(Method)),
-        objective=_choice("objective", options.get("objective", "sft"), get_args(Objective)),
-        recipe=options.get("recipe"),
-        seq_len=options.get("seq_len"),
-        micro_batch=options.get("micro_batch"),
-        grad_accum=options.get("grad_accum"),
-        optimizer=options.get("optimizer"),
-        precision=_choice("precision", options.get("precision"), get_args(Precision)),
-        attention=_choice("attention", options.get("attention"), get_args(Attention)),
-        lora_rank=options.get("lora_rank"),
-        lora_targets=options.get("lora_targets"),
-        adapter=None if adapter is None else Path(adapter),
-        quantize=options.get("quantize"),
-        checkpointing=policy(
-            options.get("gradient_checkpointing"),
-            _choice("checkpointing", options.get("checkpointing"), get_args(Checkpointing)),
-        ),
-        loss=_choice("loss", options.get("loss"), get_args(Loss)),
-        compile=options.get("compile"),
-        optimizer_in_backward=options.get("optimizer_in_backward"),
-        activation_offload=options.get("activation_offload"),
-        fused_recurrence=options.get("fused_recurrence"),
-        packed=options.get("packed"),
-        reference_model=options.get("reference_model"),
-        completion_len=options.get("completion_len"),
-        generations=options.get("generations"),
-        vllm_gpu_memory_utilization=options.get("vllm_gpu_memory_utilization"),
-        vllm_sleep=options.get("vllm_sleep", False),
-        tp=options.get("tp", 1),
-        pp=options.get("pp", 1),
-        dp=options.get("dp"),
-        ep=options.get("ep", 1),
-        sp=options.get("sp", False),
-        zero=options.get("zero"),
-        fsdp=_choice("fsdp", options.get("fsdp"), get_args(Fsdp)),
-        offload=_choice("offload", options.get("offload", "none"), get_args(Offload)),
-        device=_choice("device", options.get("device", "cuda"), get_args(Device)),
-        gpu=(named,) if isinstance(named, str) else tuple(named),
-        global_batch=options.get("global_batch"),
-        mfu=options.get("mfu"),
-        rules=options.get("rules", False),
-    )
-
-
-_Choice = TypeVar("_Choice", bound=str | None)
-
-
-def _choice(name: str, value: _Choice, choices: tuple[str, ...]) -> _Choice:
-    """A value of a closed set, or UsageError: the interface is called without a type checker."""
-    if value is not None and value not in choices:
-        raise UsageError(
-            f"There is no {name} {value!r:.60}.", hint=f"Choose one of: {', '.join(choices)}."
-        )
-    return value
-
-
-def policy(switch: bool | None, named: Checkpointing | None) -> Checkpointing | None:
-    """What ``gradient_checkpointing`` and ``checkpointing`` say together. Raises UsageError."""
-    if switch is None:
-        return named
-    if named is not None:
-        raise UsageError(
-            "--checkpointing and --gradient-checkpointing say the same.", hint="Keep one of them."
-        )
-    return "full" if switch else "none"
-
-
 def _plain(flags: TrainingFlags) -> TrainingRun:
     """A run without a recipe.
 
@@ -308,6 +179,7 @@ def _plain(flags: TrainingFlags) -> TrainingRun:
         micro_batch=(flags.generations or Rollout().generations) if groups else 1,
         loss="chunked" if tiled else "standard",
         tiled_head=tiled,
+        one_type_at_zero3=tiled,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import UsageError
 from hfmem.memory.training_run import Method, Parallel, TrainingRun
 from hfmem.model.lora import LoraSpec
@@ -29,6 +30,11 @@ class Recipe(Struct, frozen=True, kw_only=True):
     """Of QLoRA, where it is not what LoRA is."""
     several: Distributed | None = None
     """On more than one GPU, where that is another recipe of the framework."""
+    global_batch: int | None = None
+    """Sequences a step over all GPUs, where the framework accumulates as many micro-batches as make
+    it; a part of a micro-batch is dropped."""
+    one_gpu: tuple[tuple[Method, str], ...] = ()
+    """Methods that it refuses on more than one GPU, and where it says so."""
     source: str
 
     def run(self, method: Method, *, several: bool = False) -> TrainingRun:
@@ -46,14 +52,52 @@ class Recipe(Struct, frozen=True, kw_only=True):
                 optimizer_in_backward=False,
                 parallel=changed.parallel,
             )
-        return replace(run, method=method)
+        own = self.accumulated(micro_batch=run.micro_batch, dp=1)
+        return replace(run, method=method, grad_accum=own or run.grad_accum)
+
+    def accumulated(self, *, micro_batch: int, dp: int) -> int | None:
+        """Micro-batches a step by its own global batch; None where it has none.
+
+        litgpt's 16 sequences on 8 GPUs, one at a time: 2. Raises UsageError where they do not
+        suffice for a micro-batch on every GPU.
+        """
+        if self.global_batch is None:
+            return None
+        found = self.global_batch // dp // micro_batch
+        if not found:
+            once = micro_batch * dp
+            raise UsageError(
+                f"{self.name}'s global batch of {self.global_batch:,} sequences is less than "
+                f"{micro_batch:,} on each of {dp:,} GPUs.",
+                hint=f"Say --global-batch {once} or more, or --grad-accum 1.",
+            )
+        return found
+
+    def notes(self, run: TrainingRun) -> tuple[Note, ...]:
+        """What the framework says against a run."""
+        if run.parallel.gpus == 1:
+            return ()
+        return tuple(
+            Note(
+                code="one_gpu_only",
+                message=f"{self.name} refuses {method} on more than one GPU ({where}): the "
+                "figures are those of its layers and defaults under the layout that was asked.",
+            )
+            for method, where in self.one_gpu
+            if method == run.method
+        )
 
 
 _QUERY_AND_VALUE = ("q_proj", "v_proj")
 _TORCHTUNE_TARGETS = ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 _TRL = TrainingRun(
-    checkpointing="full", micro_batch=8, seq_len=1024, loss="chunked", tiled_head=True
+    checkpointing="full",
+    micro_batch=8,
+    seq_len=1024,
+    loss="chunked",
+    tiled_head=True,
+    one_type_at_zero3=True,
 )
 
 RECIPES: tuple[Recipe, ...] = (
@@ -135,22 +179,24 @@ RECIPES: tuple[Recipe, ...] = (
     ),
     Recipe(
         name="litgpt",
-        full=TrainingRun(precision="bf16", grad_accum=16, optimizer="adamw-foreach"),
+        full=TrainingRun(precision="bf16", optimizer="adamw-foreach"),
         adapted=TrainingRun(
             precision="bf16",
-            grad_accum=16,
             optimizer="adamw-foreach",
             adapter_fp32=False,
             kbit_fp32=False,
             lora=LoraSpec(rank=8, targets=_QUERY_AND_VALUE, dropout=True),
         ),
-        # lora.py refuses quantized weights on several devices.
         several=Distributed(
             parallel=Parallel(fsdp="full", no_sync=True), methods=("full", "lora", "dora")
         ),
+        global_batch=16,
+        one_gpu=(("qlora", "litgpt 0.5.13 finetune/lora.py: setup"),),
         source="litgpt 0.5.13 finetune/full.py and lora.py: micro_batch_size 1, global_batch_size "
-        "16, rank 8 on query and value, dropout 0.05, bf16-true; on several devices FSDPStrategy "
-        "with activation_checkpointing_policy {Block}, and no_backward_sync while accumulating",
+        "16 (args.py: TrainArgs.batch_size divides it by the devices), rank 8 on query and value, "
+        "dropout 0.05, bf16-true; on several devices full.py's FSDPStrategy with "
+        "activation_checkpointing_policy {Block} and lora.py's parallelize_fn (fully_shard, "
+        "checkpoint_wrapper), with no_backward_sync while accumulating",
     ),
     Recipe(
         name="torchtitan",

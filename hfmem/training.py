@@ -22,8 +22,10 @@ from hfmem.memory.training_estimate import TrainingEstimate
 from hfmem.memory.training_rules import training_rules
 from hfmem.memory.training_run import TrainingRun, checked
 from hfmem.memory.workload import Device
+from hfmem.model.config import read
 from hfmem.model.describe import describe
 from hfmem.model.model import Model
+from hfmem.model.multimodal import media
 from hfmem.recipes import Recipe
 
 __all__ = ["Failure", "MethodRow", "Plan", "TrainingQuestion", "plan", "planned_failure"]
@@ -81,6 +83,8 @@ class TrainingQuestion(Struct, frozen=True, kw_only=True):
     """Otherwise a group's GPUs are data-parallel."""
     global_batch: int | None = None
     """Sequences a step over all GPUs, for which micro-batches are accumulated."""
+    grad_accum_given: bool = False
+    """Otherwise a recipe's own global batch settles it."""
     mfu: float = MFU
     rules: bool = False
 
@@ -97,6 +101,7 @@ def question(
     recipe: Recipe | None = None,
     dp_given: bool = False,
     global_batch: int | None = None,
+    grad_accum_given: bool = False,
     mfu: float = MFU,
     rules: bool = False,
 ) -> TrainingQuestion:
@@ -120,12 +125,13 @@ def question(
         groups=groups,
         dp_given=dp_given,
         global_batch=global_batch,
+        grad_accum_given=grad_accum_given,
         mfu=mfu,
         rules=rules,
     )
     if not groups:
         alone = checked(asked.on(run.parallel.gpus))
-        return replace(asked, run=_accumulated(alone, global_batch), several=None)
+        return replace(asked, run=_accumulated(asked, alone), several=None)
     for group in groups:
         checked(asked.on(group.count))
         spread(asked, group)
@@ -154,7 +160,7 @@ def spread(asked: TrainingQuestion, group: GpuGroup) -> TrainingRun:
                 f"{group.count} GPUs.",
                 hint=f"Say --gpu {group.gpu.id}:{layout.gpus}, or leave --dp out.",
             )
-        return _on_card(_accumulated(base, asked.global_batch), group)
+        return _on_card(_accumulated(asked, base), group)
     each = layout.tp * layout.pp
     if group.count % each:
         raise UsageError(
@@ -162,16 +168,20 @@ def spread(asked: TrainingQuestion, group: GpuGroup) -> TrainingRun:
             hint=f"Say --gpu {group.gpu.id}:{each} or a multiple of it.",
         )
     run = replace(base, parallel=replace(layout, dp=group.count // each))
-    return _on_card(_accumulated(run, asked.global_batch), group)
+    return _on_card(_accumulated(asked, run), group)
 
 
-def _accumulated(run: TrainingRun, global_batch: int | None) -> TrainingRun:
+def _accumulated(asked: TrainingQuestion, run: TrainingRun) -> TrainingRun:
     """The run with as many micro-batches a step as a global batch takes.
 
     32 sequences on 4 GPUs with micro-batches of 2: 4 are accumulated.
     """
+    global_batch, by = asked.global_batch, asked.recipe
     if global_batch is None:
-        return run
+        if by is None or asked.grad_accum_given or run.optimizer_in_backward:
+            return run
+        own = by.accumulated(micro_batch=run.micro_batch, dp=run.parallel.dp)
+        return run if own is None else checked(replace(run, grad_accum=own))
     once = run.micro_batch * run.parallel.dp
     if global_batch < once or global_batch % once:
         below = max(once, global_batch - global_batch % once)
@@ -190,13 +200,15 @@ def _on_card(run: TrainingRun, group: GpuGroup) -> TrainingRun:
 
 def plan(snapshot: Snapshot, asked: TrainingQuestion) -> Plan:
     """Everything about training one model. Raises HfmemError where its facts do not suffice."""
-    model = describe(snapshot)
+    model, asked = describe(snapshot), _with_media(asked, snapshot)
     run = asked.run
     gpu_class = class_of(asked.groups[0].gpu) if asked.groups else "unknown"
     if asked.groups:
         run = spread(asked, asked.groups[0])
     alone = run if asked.several is None else asked.run
     memory = training_estimate(model, run, gpu_class)
+    if asked.recipe is not None:
+        memory = replace(memory, notes=(*memory.notes, *asked.recipe.notes(run)))
     return Plan(
         model=model,
         run=resolved(run),
@@ -209,6 +221,16 @@ def plan(snapshot: Snapshot, asked: TrainingQuestion) -> Plan:
         methods=() if memory.unknown else _methods(model, alone, _cards(asked.groups)),
         rules=training_rules(model, resolved(run), memory) if asked.rules else (),
     )
+
+
+def _with_media(asked: TrainingQuestion, snapshot: Snapshot) -> TrainingQuestion:
+    """The question with what its pictures, frames and sound become in this model."""
+    if not asked.run.brings:
+        return asked
+    config = read(snapshot.config or {})
+    found = media(config, snapshot.documents, asked.run.brings)
+    several = None if asked.several is None else replace(asked.several, media=found)
+    return replace(asked, run=replace(asked.run, media=found), several=several)
 
 
 def _cards(groups: tuple[GpuGroup, ...]) -> tuple[Gpu, ...]:

@@ -87,6 +87,8 @@ def test_several_gpus(name: str, method: str, fsdp: str | None, checkpointing: s
         ({"gpu": "h100:8", "zero": 3}, False, 1, None),
         ({"gpu": "h100", "method": "lora", "optimizer_in_backward": True}, True, 1, None),
         ({"dp": 8}, False, 1, "full"),
+        # 8B_full.yaml: "optimizer_in_bwd: False  # True saves memory", under FSDP2.
+        ({"gpu": "h100:8", "optimizer_in_backward": True}, True, 1, "full"),
     ],
 )
 def test_what_is_said_wins_over_the_recipe(
@@ -96,6 +98,48 @@ def test_what_is_said_wins_over_the_recipe(
     run = hfmem.train("meta-llama/Llama-3.1-8B-Instruct", **keywords).run
     found = (run.optimizer_in_backward, run.grad_accum, run.parallel.fsdp)
     assert found == (in_backward, grad_accum, fsdp)
+
+
+@pytest.mark.parametrize(
+    ("options", "grad_accum"),
+    [
+        # litgpt 0.5.13 args.py: TrainArgs.batch_size, gradient_accumulation_iters; 16 sequences.
+        ({}, 16),
+        ({"gpu": "h100:4"}, 4),
+        ({"gpu": "h100:12"}, 1),
+        ({"dp": 16}, 1),
+        ({"gpu": "h100:4", "micro_batch": 3}, 1),
+        ({"gpu": "h100:4", "grad_accum": 16}, 16),
+        ({"gpu": "h100:4", "global_batch": 32}, 8),
+        ({"method": "lora", "dp": 2}, 8),
+        ({"optimizer_in_backward": True}, 1),
+    ],
+)
+def test_a_global_batch_is_divided_by_the_gpus(options: TrainKeywords, grad_accum: int) -> None:
+    keywords: TrainKeywords = {"recipe": "litgpt", "source": "recorded", **options}
+    run = hfmem.train("meta-llama/Llama-3.1-8B-Instruct", **keywords).run
+    assert run.grad_accum == grad_accum
+
+
+def test_a_global_batch_that_leaves_a_gpu_without_a_sequence() -> None:
+    """litgpt 0.5.13 args.py: ``assert batch_size > 0``."""
+    with pytest.raises(UsageError, match="16 sequences"):
+        hfmem.train("meta-llama/Llama-3.1-8B-Instruct", recipe="litgpt", source="recorded", dp=32)
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        # litgpt 0.5.13 finetune/lora.py: NotImplementedError for quantize and devices > 1.
+        ({"method": "qlora", "dp": 2}, True),
+        ({"method": "qlora"}, False),
+        ({"method": "lora", "dp": 2}, False),
+    ],
+)
+def test_what_a_framework_refuses_on_several_gpus(options: TrainKeywords, refused: bool) -> None:
+    keywords: TrainKeywords = {"recipe": "litgpt", "source": "recorded", **options}
+    found = hfmem.train("meta-llama/Llama-3.1-8B-Instruct", **keywords)
+    assert ("one_gpu_only" in {note.code for note in found.notes}) == refused
 
 
 def test_unknown() -> None:

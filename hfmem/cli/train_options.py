@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 
 from hfmem.cli import options
+from hfmem.cli.groups import Group
 from hfmem.cli.train_layout import LAYOUT, SAVERS
 from hfmem.memory.training_run import Method, Objective, Precision
 
@@ -127,6 +125,10 @@ OPTIONS: dict[str, tuple[object, object, object]] = {
         None,
     ),
     "attention": (*get_args(options.Attention), None),
+    "images": (int, get_args(options.Images)[1], 0),
+    "image_size": (*get_args(options.ImageSize), None),
+    "frames": (int, get_args(options.Frames)[1], 0),
+    "audio_seconds": (float, get_args(options.AudioSeconds)[1], 0.0),
     "lora_rank": (
         int | None,
         typer.Option(
@@ -227,26 +229,7 @@ OPTIONS: dict[str, tuple[object, object, object]] = {
 """Type, declaration and default by the name of the keyword argument."""
 
 
-def with_training_flags(command: Callable[..., int]) -> Callable[..., int]:
-    """A command that takes every option of the run too, and gets them by name as ``run``."""
-    signature = inspect.signature(command, eval_str=True)
-    own = [one for one in signature.parameters.values() if one.name != "run"]
-    added = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-            annotation=Annotated[kind, option],
-        )
-        for name, (kind, option, default) in OPTIONS.items()
-    ]
-
-    @wraps(command)
-    def taking(**given: object) -> int:
-        run = {name: given.pop(name) for name in OPTIONS}
-        return command(**given, run=run)
-
-    first, *rest = (one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own)
-    vars(taking)["__signature__"] = signature.replace(parameters=[first, *added, *rest])
-    taking.__annotations__ = {one.name: one.annotation for one in (first, *added, *rest)}
-    return taking
+RUN: Group = {
+    name: (Annotated[kind, option], default) for name, (kind, option, default) in OPTIONS.items()
+}
+"""The same as a group of a command."""

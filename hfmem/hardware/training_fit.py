@@ -75,7 +75,10 @@ def judge_training(
         return training_estimate(model, changed, gpu_class).need_bytes
 
     def holds(changed: TrainingRun) -> bool:
-        return not bitsandbytes.refusal(changed, group.gpu) and need(changed) <= usable
+        try:
+            return not bitsandbytes.refusal(changed, group.gpu) and need(changed) <= usable
+        except UsageError:  # QLoRA over weights that are quantized already
+            return False
 
     refused = bitsandbytes.refusal(asked, group.gpu)
     found = training_estimate(model, asked, gpu_class)

@@ -57,7 +57,8 @@ def rules(facts: Facts, estimate: MemoryEstimate) -> tuple[Rule, ...]:
     activations = peak.part("activations").bytes
     total = peak.memory.bytes
     return (
-        *_weight_rules(facts, weights=weights, total=total),
+        *_weights_and_more(facts, weights=weights, total=total),
+        *_precisions(facts, weights=weights, total=total),
         *_cache_rules(
             facts,
             ctx=estimate.ctx,
@@ -66,13 +67,15 @@ def rules(facts: Facts, estimate: MemoryEstimate) -> tuple[Rule, ...]:
             overhead=peak.part("overhead").bytes,
             total=total,
         ),
-        *_training_rules(facts, ctx=estimate.ctx),
+        *_training_sizes(facts),
+        *_training_parts(facts, ctx=estimate.ctx),
+        *_SAVERS,
     )
 
 
-def _weight_rules(facts: Facts, *, weights: int, total: int) -> tuple[Rule, ...]:
+def _weights_and_more(facts: Facts, *, weights: int, total: int) -> tuple[Rule, ...]:
+    """Weights in one precision, and shares of them for all else."""
     p, bits = facts.parameters, facts.bits
-    billions = p / 1e9
     plain = p * bits // 8
     return (
         Rule(
@@ -95,11 +98,19 @@ def _weight_rules(facts: Facts, *, weights: int, total: int) -> tuple[Rule, ...]
         Rule(
             id="B1",
             name="weights and activations",
-            formula=f"P × 2 B + 30 % = {billions:.1f}e9 × 2 × 1.3",
+            formula=f"P × 2 B + 30 % = {p / 1e9:.1f}e9 × 2 × 1.3",
             bytes=p * 26 // 10,
             exact_bytes=total,
             comment="20 to 30 % on top, whatever the context",
         ),
+    )
+
+
+def _precisions(facts: Facts, *, weights: int, total: int) -> tuple[Rule, ...]:
+    """Gigabytes by billions of parameters and precision."""
+    p, bits = facts.parameters, facts.bits
+    billions = p / 1e9
+    return (
         Rule(
             id="B2",
             name="4-bit weights",
@@ -199,7 +210,8 @@ def _cache_rules(
     )
 
 
-def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
+def _training_sizes(facts: Facts) -> tuple[Rule, ...]:
+    """What training takes as a whole, by the size of the model."""
     p = facts.parameters
     return (
         Rule(
@@ -228,6 +240,13 @@ def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
             exact_bytes=None,
             comment="moments and master weights are 6 × the 16-bit weights",
         ),
+    )
+
+
+def _training_parts(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
+    """States, activations, adapters and the batch, one by one."""
+    p = facts.parameters
+    return (
         Rule(
             id="E2",
             name="training, AdamW",
@@ -264,30 +283,35 @@ def _training_rules(facts: Facts, *, ctx: int) -> tuple[Rule, ...]:
             exact_bytes=None,
             comment="right: only the micro-batch costs memory",
         ),
-        Rule(
-            id="B3",
-            name="ways to make it fit",
-            formula="INT8, 4-bit, offload, activation checkpointing, parallelism, sparse attention",
-            bytes=None,
-            exact_bytes=None,
-            comment="checkpointing saves nothing in inference: nothing is kept for a backward pass",
-        ),
-        Rule(
-            id="D6",
-            name="memory savers",
-            formula="gradient checkpointing, flash and multi-query attention, pipeline, tensor "
-            "parallelism, ZeRO, paged KV, group-wise, mixed and vector quantization",
-            bytes=None,
-            exact_bytes=None,
-            comment="the heads of the cache are the model's own; --attention shows the rest",
-        ),
-        Rule(
-            id="D5",
-            name="speed",
-            formula="< 10 tok/s painful, 10 to 20 acceptable, 20 and more smooth; bandwidth and "
-            "tensor cores decide, not VRAM alone",
-            bytes=None,
-            exact_bytes=None,
-            comment="reading speed, not memory",
-        ),
     )
+
+
+_SAVERS = (
+    Rule(
+        id="B3",
+        name="ways to make it fit",
+        formula="INT8, 4-bit, offload, activation checkpointing, parallelism, sparse attention",
+        bytes=None,
+        exact_bytes=None,
+        comment="checkpointing saves nothing in inference: nothing is kept for a backward pass",
+    ),
+    Rule(
+        id="D6",
+        name="memory savers",
+        formula="gradient checkpointing, flash and multi-query attention, pipeline, tensor "
+        "parallelism, ZeRO, paged KV, group-wise, mixed and vector quantization",
+        bytes=None,
+        exact_bytes=None,
+        comment="the heads of the cache are the model's own; --attention shows the rest",
+    ),
+    Rule(
+        id="D5",
+        name="speed",
+        formula="< 10 tok/s painful, 10 to 20 acceptable, 20 and more smooth; bandwidth and "
+        "tensor cores decide, not VRAM alone",
+        bytes=None,
+        exact_bytes=None,
+        comment="reading speed, not memory",
+    ),
+)
+"""Ways to make it fit, and how fast it should be."""

@@ -14,13 +14,16 @@ from hfmem.memory.term import Term, total
 from hfmem.memory.training_estimate import TRAINING_PARTS, TrainingEstimate, TrainingPhase
 from hfmem.memory.training_notes import run_notes
 from hfmem.memory.training_objective import value_parameters
-from hfmem.memory.training_parameters import parameters
+from hfmem.memory.training_parameters import Parameter, parameters
+from hfmem.memory.training_pass import masks_pictures
 from hfmem.memory.training_rank import Question, on_rank
 from hfmem.memory.training_run import DEFAULT_SEQ_LEN, MasterWeights, TrainingRun, checked
-from hfmem.memory.training_sharding import stages
+from hfmem.memory.training_sharding import Rank, stages
+from hfmem.memory.training_towers import unsaved
+from hfmem.model.backward_families import backward
 from hfmem.model.forward_shapes import ForwardPass, Listed
 from hfmem.model.layers import CrossAttention, FullAttention, RecurrentState
-from hfmem.model.lora import adapters
+from hfmem.model.lora import Adapters, adapters
 from hfmem.model.model import Model
 
 __all__ = ["resolved", "training_estimate"]
@@ -41,44 +44,24 @@ def training_estimate(
     model, opened = _opened(model, run)
     notes += opened
     _trainable(model, run)
-    lora = None
-    if run.adapted and model.weights is not None:
-        if model.unpacked is None:
-            raise UsageError(
-                "The weights are packed, and their 16-bit shapes are not known.",
-                hint="Name the model that it was quantized from.",
-            )
-        lora = adapters(model.unpacked, run.lora)
-    forward, missing = described(model)
+    lora = _adapters(model, run)
+    forward, missing = described(model, run)
     held = parameters(model, run, lora)
     if held is not None:
         held = (*held, *value_parameters(model, run))
-    ranks = stages(
-        run.parallel,
-        layers=max(1, len(model.decoder.layers)),
-        tied=model.decoder.text.flag("tie_word_embeddings"),
+    asked = Question(
+        model=model,
+        forward=forward,
+        run=run,
+        parameters=held or (),
+        lora=lora,
+        gpu_class=gpu_class,
+        tokens=tokens,
     )
-    answers = [
-        on_rank(
-            Question(
-                model=model,
-                forward=forward,
-                run=run,
-                rank=rank,
-                parameters=held or (),
-                lora=lora,
-                gpu_class=gpu_class,
-                tokens=tokens,
-            )
-        )
-        for rank in ranks
-    ]
+    answers = [on_rank(asked, rank) for rank in _ranks(model, run)]
     phases, _ = max(answers, key=lambda one: max(phase.memory.bytes for phase in one[0]))
     replicas = run.parallel.dp * run.parallel.tp
     peaks = tuple(max(found, key=lambda phase: phase.memory.bytes) for found, _ in answers)
-    unknown = ("weights", "gradients", "optimizer") if held is None else ()
-    if forward is None:
-        unknown = (*unknown, "activations", "logits")
     return TrainingEstimate(
         phases=phases,
         whole=_whole(peaks, replicas),
@@ -86,9 +69,43 @@ def training_estimate(
         seq_len=tokens,
         trainable=sum(p.total_elements for p in held or () if p.trained),
         host=_host(sum(host for _, host in answers) * replicas),
-        unknown=unknown,
-        notes=(*notes, *run_notes(forward, missing, run, lora, held or ())),
+        unknown=_unknown(run, forward, held),
+        notes=(
+            *notes,
+            *run_notes(forward, missing, run, lora, held or (), masked=masks_pictures(model, run)),
+        ),
     )
+
+
+def _ranks(model: Model, run: TrainingRun) -> tuple[Rank, ...]:
+    """One rank of every pipeline stage."""
+    return stages(
+        run.parallel,
+        layers=max(1, len(model.decoder.layers)),
+        tied=model.decoder.text.flag("tie_word_embeddings"),
+    )
+
+
+def _adapters(model: Model, run: TrainingRun) -> Adapters | None:
+    """What LoRA trains; None in full fine-tuning, and where the tensors are not known."""
+    if not run.adapted or model.weights is None:
+        return None
+    if model.unpacked is None:
+        raise UsageError(
+            "The weights are packed, and their 16-bit shapes are not known.",
+            hint="Name the model that it was quantized from.",
+        )
+    return adapters(model.unpacked, run.lora)
+
+
+def _unknown(
+    run: TrainingRun, forward: ForwardPass | None, held: tuple[Parameter, ...] | None
+) -> tuple[str, ...]:
+    """Parts of which something is not known."""
+    unknown = ("weights", "gradients", "optimizer") if held is None else ()
+    if forward is None:
+        return (*unknown, "activations", "logits")
+    return (*unknown, "activations") if unsaved(run, held or ()) else unknown
 
 
 def _whole(peaks: tuple[TrainingPhase, ...], replicas: int) -> Term:
@@ -126,43 +143,44 @@ def resolved(run: TrainingRun) -> TrainingRun:
     return replace(run, master=master)
 
 
-_COMPARED_HYBRIDS = frozenset({"falcon_h1"})
-"""Families whose layers have both, within 6 % of what the reference allocates in a step
-(transformers 5.23); Zamba2, which shares its attention among layers, is not."""
-
-
-def described(model: Model) -> tuple[ForwardPass | None, str]:
+def described(model: Model, run: TrainingRun) -> tuple[ForwardPass | None, str]:
     """The pass whose saved tensors are known, or None and what is not known."""
     kinds = {type(kind) for layer in model.decoder.layers for kind in layer}
     family = model.decoder.model_type or model.model_type or "this family"
-    if CrossAttention in kinds:
-        return None, f"an encoder and the attention to its output ({family})"
     if model.forward is None:
         return None, f"the layers of {family}"
+    crosses = backward(family, model.forward).crosses
+    eager = (run.attention or model.forward.default_attention) == "eager"
+    if CrossAttention in kinds and (eager or not crosses):
+        return None, f"an encoder and the attention to its output ({family})"
     if any(isinstance(kind.shape.mixer, Listed) for kind in model.forward.kinds):
         return None, f"the recurrent or convolution layers of {family}"
     both = any(
         {RecurrentState, FullAttention} <= {type(kind) for kind in layer}
         for layer in model.decoder.layers
     )
-    if both and family not in _COMPARED_HYBRIDS:
+    if both and not backward(family, model.forward).attention_beside:
         return None, f"the layers of {family} that have attention beside a recurrence"
     return model.forward, ""
 
 
 def _tokens(model: Model, run: TrainingRun) -> tuple[int, tuple[Note, ...]]:
-    limit = model.decoder.max_context
-    if run.seq_len is None:
+    """Tokens of a sequence, those of pictures and sound with the text's."""
+    limit, notes = model.decoder.max_context, list[Note]()
+    tokens = run.seq_len
+    if tokens is None:
         tokens = min(DEFAULT_SEQ_LEN, limit or DEFAULT_SEQ_LEN)
         message = f"No sequence length was given: {tokens:,} tokens are assumed."
-        return tokens, (Note(code="default_ctx", message=message),)
-    if limit is not None and run.seq_len > limit:
+        notes.append(Note(code="default_ctx", message=message))
+    if run.media is not None:
+        tokens += run.media.tokens
+        notes.append(run.media.notes[0])
+    if limit is not None and tokens > limit:
         message = (
-            f"{run.seq_len:,} tokens are more than the model's maximum of {limit:,}; "
-            "computed as asked."
+            f"{tokens:,} tokens are more than the model's maximum of {limit:,}; computed as asked."
         )
-        return run.seq_len, (Note(code="beyond_max_context", message=message),)
-    return run.seq_len, ()
+        notes.append(Note(code="beyond_max_context", message=message))
+    return tokens, tuple(notes)
 
 
 # transformers 5.23 quantizers/: is_trainable is False, so their weights are opened at load.

@@ -34,6 +34,35 @@ def attention_saved(attention: Attention, saving: Saving) -> Iterator[Saved]:
         )
 
 
+def cross_saved(attention: Attention, saving: Saving) -> Iterator[Saved]:
+    """A fused kernel's attention to an encoder's output, without the norm before it.
+
+    Keys and values are of the encoder's positions, whose output is kept once for all layers.
+    """
+    query = attention.heads * attention.head_dim
+    output = attention.heads * attention.v_head_dim
+    kept = saving.keeps_inputs or not saving.frozen
+    if kept:
+        yield saving.tensor("input of cross-attention", saving.hidden, saving.width, "")
+        if saving.cast_bytes is not None:
+            yield saving.source.tensor(
+                "encoder's output", 2 * saving.hidden, saving.width, "cast for keys and values"
+            )
+    yield saving.tensor("cross-attention query", query, saving.kernel, "", inner=True)
+    yield saving.source.tensor(
+        "cross-attention keys and values",
+        attention.kv_heads * (attention.head_dim + attention.v_head_dim),
+        saving.kernel,
+        "of the encoder's output",
+        inner=True,
+    )
+    copies = 2 if kept and saving.backward.copies_attention else 1
+    yield saving.tensor("cross-attention output", copies * output, saving.kernel, "", inner=True)
+    yield saving.tensor("cross-attention log-sum-exp", attention.heads, 4, "fp32", inner=True)
+    if saving.dropouts:
+        yield saving.tensor("cross-attention dropout mask", saving.hidden, 1, "boolean")
+
+
 def _projections(attention: Attention, saving: Saving) -> Iterator[Saved]:
     """Norms of query and keys, latents, and the one tensor that fused projections are views of."""
     query = attention.heads * attention.head_dim
@@ -95,7 +124,7 @@ def _fused(attention: Attention, saving: Saving) -> Iterator[Saved]:
     if masked:
         # torch 2.13 aten/src/ATen/native/transformers/attention.cpp: convert_boolean_attn_mask
         # makes a bias in the query's type in every layer, which the kernel keeps.
-        yield saving.tensor("attention bias", saving.tokens, saving.kernel, "of packed documents")
+        yield saving.tensor("attention bias", saving.tokens, saving.kernel, "the mask")
     if saving.backward.copies_attention and (saving.keeps_inputs or not saving.frozen):
         yield saving.tensor("attention output, copied", output, saving.kernel, "", inner=True)
 
@@ -115,11 +144,15 @@ def _eager(attention: Attention, saving: Saving) -> Iterator[Saved]:
     yield saving.tensor("attention output", output, saving.kernel, "", inner=True)
     match attention.eager_scores:
         case "fp32" | "fp32_product" | "fp32_two" | "fp32_three" | "returned":
-            each = 4 + saving.kernel
-            what = "fp32 softmax and its copy"
+            narrow = saving.backward.narrow_scores
+            each = saving.kernel if narrow else 4 + saving.kernel
+            what = "softmax" if narrow else "fp32 softmax and its copy"
+            if saving.drops_scores:
+                each += saving.kernel + 1
+                what += ", dropped softmax and the mask"
         case "twice":
-            each = 2 * saving.kernel + 1
-            what = "softmax, dropped softmax and the mask"
+            each = 2 * saving.kernel + 1 if saving.drops_scores else saving.kernel
+            what = "softmax, dropped softmax and the mask" if saving.drops_scores else "softmax"
         case "sinks" | "joined_sinks":
             each = saving.kernel
             what = "softmax with sinks"

@@ -14,7 +14,7 @@ TILE_TOKENS, TILE_VOCABULARY = 4_096, 32_768
 TILED_SOURCE = (
     "trl 1.16 kernels/chunked_logprob.py: TOKEN_CHUNK_SIZE, trainer/utils.py: add_fused_lm_head"
 )
-LIGER_SOURCE = "liger-kernel ops/fused_linear_cross_entropy.py"
+LIGER_SOURCE = "liger-kernel 0.8.2 ops/fused_linear_cross_entropy.py"
 
 
 class LossBytes(Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class LossBytes(Struct, frozen=True, kw_only=True):
     forward: int
     """At the loss, while logits and their copies are alive."""
     kept: int
-    """From there to the backward pass."""
+    """From there to the backward pass, beside what the next two count."""
     backward: int
     """When the gradient of the logits is computed."""
     after: int
@@ -43,6 +43,7 @@ def loss_bytes(
     width: int,
     capped: bool,
     head_trained: bool,
+    narrow: bool = False,
     tiled: bool = False,
     weight_cast: bool = False,
     stream: int = 2,
@@ -52,22 +53,11 @@ def loss_bytes(
     Standard in bf16: 10 bytes a token and vocabulary entry forward (logits, fp32 copy,
     log-softmax), 12 backward (log-softmax and two fp32 gradients): 2,048 tokens of 128,256 entries
     are 2,626,682,880 and 3,152,019,456 bytes. ``capped`` is where a tanh caps the logits, which
-    keeps its result.
+    keeps its result; ``narrow`` where all of it stays in the logits' own type.
     """
-    cells = rows * vocab
     match loss:
         case "standard":
-            upcast = 4 if width < 4 else 0
-            tanh = width if capped else 0
-            return LossBytes(
-                forward=cells * (width + upcast + 4 + tanh),
-                kept=cells * (4 + tanh),
-                backward=cells * (12 + tanh),
-                after=cells * (width + tanh),
-                because=f"{rows:,} tokens × {vocab:,} × (logits {width}, fp32 copy {upcast}, "
-                f"log-softmax 4{f', tanh {tanh}' if tanh else ''}) bytes; backward 4 + 4 + 4",
-                source="transformers 5.23 loss/loss_utils.py: ForCausalLMLoss",
-            )
+            return _standard(rows=rows, vocab=vocab, width=width, capped=capped, narrow=narrow)
         case "chunked" if tiled:
             return _tiled(
                 rows=rows,
@@ -79,23 +69,53 @@ def loss_bytes(
                 stream=stream,
             )
         case "chunked":
-            piece = -(-rows // CHUNKS) * vocab
-            return LossBytes(
-                forward=piece * (width + 8),
-                kept=0,
-                backward=piece * (width + 12),
-                after=piece * width,
-                because=f"{CHUNKS} pieces of {-(-rows // CHUNKS):,} tokens × {vocab:,}, computed "
-                "again in the backward pass",
-                source="torchtune 0.6 modules/loss/cross_entropy_loss.py: "
-                "LinearCrossEntropyLoss, 8 chunks",
-            )
+            return _chunked(rows=rows, vocab=vocab, width=width)
         case "fused":
             return _fused(
-                rows=rows, vocab=vocab, hidden=hidden, width=width, head_trained=head_trained
+                rows=rows,
+                vocab=vocab,
+                hidden=hidden,
+                width=width,
+                head_trained=head_trained,
+                weight_cast=weight_cast,
+                stream=stream,
             )
         case _:
             assert_never(loss)
+
+
+def _standard(*, rows: int, vocab: int, width: int, capped: bool, narrow: bool) -> LossBytes:
+    """All logits, their fp32 copy and its log-softmax."""
+    cells = rows * vocab
+    upcast = 4 if width < 4 and not narrow else 0
+    soft = width if narrow else 4
+    tanh = width if capped else 0
+    return LossBytes(
+        forward=cells * (width + upcast + soft + tanh),
+        kept=cells * (soft + tanh),
+        backward=cells * (3 * soft + tanh),
+        after=cells * (width + tanh),
+        because=f"{rows:,} tokens × {vocab:,} × (logits {width}, fp32 copy {upcast}, "
+        f"log-softmax {soft}{f', tanh {tanh}' if tanh else ''}) bytes; backward 3 × {soft}",
+        source="torch.nn.CrossEntropyLoss over the logits as they are"
+        if narrow
+        else "transformers 5.23 loss/loss_utils.py: ForCausalLMLoss",
+    )
+
+
+def _chunked(*, rows: int, vocab: int, width: int) -> LossBytes:
+    """Pieces of the sequence, computed again in the backward pass."""
+    tokens = -(-rows // CHUNKS)
+    piece = tokens * vocab
+    return LossBytes(
+        forward=piece * (width + 8),
+        kept=0,
+        backward=piece * (width + 12),
+        after=piece * width,
+        because=f"{CHUNKS} pieces of {tokens:,} tokens × {vocab:,}, computed again in the backward "
+        "pass",
+        source="torchtune 0.6 modules/loss/cross_entropy_loss.py: LinearCrossEntropyLoss, 8 chunks",
+    )
 
 
 def liger_chunk(*, rows: int, vocab: int, hidden: int) -> int:
@@ -168,16 +188,42 @@ def ppo_loss_bytes(
     )
 
 
-def _fused(*, rows: int, vocab: int, hidden: int, width: int, head_trained: bool) -> LossBytes:
-    """Liger's: the gradient is computed in the forward pass, a piece at a time."""
+def _fused(
+    *,
+    rows: int,
+    vocab: int,
+    hidden: int,
+    width: int,
+    head_trained: bool,
+    weight_cast: bool,
+    stream: int,
+) -> LossBytes:
+    """Liger's: the gradients are computed in the forward pass, a piece at a time.
+
+    Logits become their own gradient in place. The head's is in the type of its weight: a 16-bit one
+    is added to by way of a product and its fp32 copy, an fp32 one in place, after a 16-bit copy of
+    the weight. 4,096 tokens, 128,256 entries of 4,096 in bf16, trained: pieces of 128 tokens are
+    32,833,536 bytes, the gradients 33,554,432 and 1,050,673,152, beside them 3,152,019,456.
+    """
     chunk = liger_chunk(rows=rows, vocab=vocab, hidden=hidden)
-    gradient = rows * hidden * width + (vocab * hidden * width if head_trained else 0)
+    matrix = vocab * hidden
+    weight = 4 if weight_cast else width
+    gradient = rows * hidden * stream + (matrix * weight if head_trained else 0)
+    beside = 0
+    if weight_cast:
+        beside = matrix * width
+    elif head_trained:
+        beside = matrix * (width + (4 if width < 4 else 0))
+    told = "; the gradient of the hidden states is kept" + (
+        ", the head's too" if head_trained else ""
+    )
+    if beside:
+        told += f"; {beside:,} bytes of the head's shape while a piece is computed"
     return LossBytes(
-        forward=chunk * vocab * (width + 4) + gradient,
-        kept=gradient,
+        forward=chunk * vocab * width + gradient + beside,
+        kept=0,
         backward=gradient,
         after=gradient,
-        because=f"{chunk:,} of {rows:,} tokens × {vocab:,} at a time; the gradient of the "
-        "hidden states is kept" + (", the head's too" if head_trained else ""),
+        because=f"{chunk:,} of {rows:,} tokens × {vocab:,} × {width} at a time{told}",
         source=LIGER_SOURCE,
     )

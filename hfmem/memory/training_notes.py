@@ -8,11 +8,12 @@ from typing import assert_never
 from hfmem.checkpoint.snapshot import Note
 from hfmem.memory.training_parameters import Parameter
 from hfmem.memory.training_run import TrainingRun
+from hfmem.memory.training_towers import unsaved
 from hfmem.memory.workload import Attention
 from hfmem.model.forward_shapes import ForwardPass, GatedDelta, Mamba2
 from hfmem.model.lora import Adapters
 
-_TOWERS = frozenset({"vision", "audio", "encoder"})
+_TOWERS = frozenset({"vision", "audio"})
 
 
 def run_notes(
@@ -21,8 +22,13 @@ def run_notes(
     run: TrainingRun,
     lora: Adapters | None,
     parameters: tuple[Parameter, ...],
+    *,
+    masked: bool,
 ) -> Iterator[Note]:
-    """Notes of a run on a model; ``missing`` is what is not known where ``forward`` is None."""
+    """Notes of a run on a model; ``missing`` is what is not known where ``forward`` is None.
+
+    ``masked`` is where pictures are given a mask of their own.
+    """
     if forward is None:
         yield Note(
             code="activations_unknown",
@@ -35,16 +41,8 @@ def run_notes(
             message="all-linear does not reach the routed experts: transformers 5 holds them as "
             "fused parameters, which peft adapts only when they are named.",
         )
-    towers = sorted({p.component for p in parameters if p.component in _TOWERS})
-    if towers and forward is not None:
-        named = " and ".join(towers)
-        trained = any(p.component in _TOWERS and p.trained for p in parameters)
-        yield Note(
-            code="text_only_activations",
-            message=f"The activations are those of text: what the {named} tower "
-            + ("saves" if trained else "holds")
-            + " of pictures and sound is not described and not counted.",
-        )
+    if forward is not None:
+        yield from _encoder_notes(forward, run, parameters, masked=masked)
     kinds = forward.kinds if forward else ()
     if any(isinstance(kind.shape.mixer, (GatedDelta, Mamba2)) for kind in kinds):
         yield Note(
@@ -58,6 +56,33 @@ def run_notes(
         )
     yield from _run_notes(run, parameters, attention=forward.default_attention if forward else None)
     yield from _objective_notes(run)
+
+
+def _encoder_notes(
+    forward: ForwardPass, run: TrainingRun, parameters: tuple[Parameter, ...], *, masked: bool
+) -> Iterator[Note]:
+    """Of encoders of pictures and sound: that nothing was brought, or what is not described."""
+    towers = sorted({p.component for p in parameters if p.component in _TOWERS})
+    if towers and not run.brings:
+        named = " and ".join(towers)
+        yield Note(
+            code="text_only_activations",
+            message="The activations are those of text; what the "
+            f"{named} encoder keeps comes with --images, --frames or --audio-seconds.",
+        )
+    if masked and (run.attention or forward.default_attention) == "sdpa":
+        yield Note(
+            code="picture_mask",
+            message="Pictures attend to themselves both ways: under sdpa every layer keeps a mask "
+            "as a bias, and keys and values repeated to all heads.",
+        )
+    missed = unsaved(run, parameters)
+    if missed:
+        yield Note(
+            code="encoder_unsaved",
+            message=f"What {' and '.join(missed)} keeps for the backward pass is not described: "
+            "the total is a lower bound without it.",
+        )
 
 
 def _run_notes(

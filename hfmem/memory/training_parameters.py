@@ -107,7 +107,23 @@ def _quantized(model: Model, run: TrainingRun) -> list[Parameter]:
     """Frozen weights in the scheme of QLoRA; what it leaves is cast to fp32 where peft prepares.
 
     Llama-3.1-8B in nf4-dq: 6,979,321,856 linear elements, and 1,050,939,392 others in 4 bytes.
+    Weights that bitsandbytes has packed stay as they are. Raises UsageError over those of another
+    quantization (transformers 5.23 quantizers/auto.py: merge_quantization_configs).
     """
+    left = 4 if run.kbit_fp32 else None
+    if model.quantization == "bitsandbytes":
+        # The settings of the checkpoint win over those that are given.
+        return [
+            _parameter(weight, model, run, element=None if weight.packed else left)
+            for weight in model.weights or ()
+            if weight.loaded
+        ]
+    if model.quantization is not None:
+        raise UsageError(
+            f"The weights are quantized already ({model.quantization}), and transformers does not "
+            "quantize them anew.",
+            hint="Say --method lora, or name the 16-bit model that they were made from.",
+        )
     chosen = scheme(run.quantize)
     if chosen.made or chosen.file_type is not None:
         raise UsageError(
@@ -120,7 +136,6 @@ def _quantized(model: Model, run: TrainingRun) -> list[Parameter]:
             "The weights are packed already, and their 16-bit shapes are not known.",
             hint="Name the 16-bit model that it was made from, or say --method lora.",
         )
-    left = 4 if run.kbit_fp32 else None
     return [
         _packed(weight, model, run, chosen)
         if matrix.kind in chosen.kinds

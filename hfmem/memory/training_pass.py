@@ -5,22 +5,25 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hfmem.memory.training_around import Ground, pass_of
 from hfmem.memory.training_gradients import LayerGradients
 from hfmem.memory.training_layer import checkpoint_of, layer_of
 from hfmem.memory.training_loss import LossBytes, loss_bytes, ppo_loss_bytes
-from hfmem.memory.training_objective import runs_reference
 from hfmem.memory.training_parameters import Parameter
 from hfmem.memory.training_phases import Layer, Pass
 from hfmem.memory.training_rollout import completion_tokens
 from hfmem.memory.training_run import TrainingRun
-from hfmem.memory.training_saved import LayerSaved, layer_saved, norm_saved
-from hfmem.memory.training_sharding import Rank, live_parts, shards_weights
-from hfmem.memory.training_states import largest
-from hfmem.memory.training_tensors import Saved, Saving
-from hfmem.model.backward_families import backward
-from hfmem.model.forward_shapes import ForwardPass, LayerShape
+from hfmem.memory.training_saved import LayerSaved, layer_saved
+from hfmem.memory.training_sharding import Rank
+from hfmem.memory.training_tensors import Crossing, Saved, Saving
+from hfmem.memory.training_towers import Towers, towers
+from hfmem.model.backward_families import PICTURES_MASKED, backward
+from hfmem.model.forward_shapes import Attention, ForwardPass, LayerShape
+from hfmem.model.layers import CrossAttention, FullAttention
 from hfmem.model.lora import Adapter, Adapters
 from hfmem.model.model import Model
+from hfmem.model.text_encoders import text_encoder
+from hfmem.model.tower_layers import TowerLayers
 
 
 class Activations(Struct, frozen=True, kw_only=True):
@@ -65,6 +68,9 @@ def saving_of(model: Model, forward: ForwardPass, run: TrainingRun, *, tokens: i
     loaded_wide = autocast and frozen and run.frozen_fp32
     stream = 4 if wide or prepared or loaded_wide or (autocast and not frozen) else 2
     fp32_adapters = run.adapter_fp32 and not run.mixed
+    family = backward(model.decoder.model_type or model.model_type, forward)
+    dropping = run.objective not in _UNDROPPED
+    normed = bool(family.normed_scan) and model.decoder.text.flag(family.normed_scan)
     return Saving(
         hidden=forward.hidden,
         sequences=run.sequences,
@@ -73,7 +79,7 @@ def saving_of(model: Model, forward: ForwardPass, run: TrainingRun, *, tokens: i
         kernel=4 if wide or (prepared and not run.mixed) else 2,
         stream=stream,
         attention=run.attention or forward.default_attention,
-        backward=backward(model.decoder.model_type or model.model_type, forward),
+        backward=family,
         frozen=frozen,
         cast_bytes=2 if loaded_wide or (autocast and not frozen) else None,
         adapter_input=4 if wide or fp32_adapters else 2,
@@ -81,11 +87,72 @@ def saving_of(model: Model, forward: ForwardPass, run: TrainingRun, *, tokens: i
         adapter_dropout=run.lora.dropout,
         dora=run.method == "dora" or run.lora.dora,
         fused_layers=run.fused_layers,
-        packed=run.packed,
+        packed=run.packed or masks_pictures(model, run),
         keeps_inputs=run.method == "qlora" and run.quantize == "int8",
         fused_recurrence=run.fused_recurrence,
+        dropouts=family.dropouts
+        if dropping and _drops(model, _RESULTS, otherwise=family.drops)
+        else 0,
+        drops_scores=dropping and _drops(model, _SCORES, otherwise=family.drops_scores),
+        scan_end="normed" if normed else family.scan_end,
+        cross=_cross(model, tokens=tokens) if family.crosses else None,
+        beside=_beside(model) if family.attention_beside else None,
         query_rank=model.decoder.text.integer_or_none("q_lora_rank") or 0,
     )
+
+
+def masks_pictures(model: Model, run: TrainingRun) -> bool:
+    """Whether pictures are part of the question and every layer's kernel is given their mask."""
+    return run.media is not None and model.model_type in PICTURES_MASKED
+
+
+def _cross(model: Model, *, tokens: int) -> Crossing | None:
+    """The attention to an encoder's output, which is as long as the decoder where nothing tells."""
+    for layer in model.decoder.layers:
+        for kind in layer:
+            if isinstance(kind, CrossAttention):
+                attention = Attention(
+                    heads=model.decoder.attention_heads or kind.kv_heads,
+                    kv_heads=kind.kv_heads,
+                    head_dim=kind.head_dim,
+                    v_head_dim=kind.v_head_dim,
+                )
+                return Crossing(
+                    attention=attention, tokens=kind.source_tokens or kind.usual_tokens or tokens
+                )
+    return None
+
+
+def _beside(model: Model) -> Attention | None:
+    """The attention of a layer that has a recurrence too."""
+    for layer in model.decoder.layers:
+        for kind in layer:
+            if isinstance(kind, FullAttention):
+                return Attention(
+                    heads=model.decoder.attention_heads or kind.kv_heads,
+                    kv_heads=kind.kv_heads,
+                    head_dim=kind.head_dim,
+                    v_head_dim=kind.v_head_dim,
+                )
+    return None
+
+
+_UNDROPPED = ("dpo", "ppo")
+"""Objectives whose trainers turn dropout off (trl 1.16 dpo_config.py: disable_dropout)."""
+_RESULTS = (
+    *("hidden_dropout_prob", "resid_pdrop", "residual_dropout", "hidden_dropout"),
+    *("resid_dropout", "dropout"),
+)
+_SCORES = ("attention_probs_dropout_prob", "attn_pdrop", "attention_dropout")
+
+
+def _drops(model: Model, keys: tuple[str, ...], *, otherwise: bool) -> bool:
+    """Whether the first of the keys that the configuration has is above 0; else the class's."""
+    for key in keys:
+        found = model.decoder.text.number(key)
+        if found is not None:
+            return found > 0
+    return otherwise
 
 
 def activations(
@@ -100,49 +167,85 @@ def activations(
     scored_head: bool = False,
 ) -> Activations:
     """The pass of one rank; ``scored_head`` is a value model's, which gives no logits."""
-    saving = saving_of(model, forward, run, tokens=tokens)
-    order = layer_order(forward)
-    by_layer = _by_layer(lora)
+    ground = Ground(
+        forward=forward,
+        run=run,
+        rank=rank,
+        saving=saving_of(model, forward, run, tokens=tokens),
+        parameters=parameters,
+        gradients=LayerGradients(rank, parameters, run),
+    )
+    found = _layers(ground, lora)
+    loss = _loss(ground) if rank.last and not scored_head else None
+    seen = Towers()
+    if not scored_head:
+        encoders = _encoders(model, run, ground.saving)
+        seen = towers(run, rank, ground.saving, parameters, lora, encoders=encoders)
+    return Activations(
+        whole=pass_of(ground, found.layers, loss=loss, towers=seen),
+        shown=found.shown,
+        checkpoint=found.checkpoint,
+        loss=loss,
+        host_bytes=found.host_bytes + seen.host_bytes,
+    )
+
+
+def _encoders(model: Model, run: TrainingRun, saving: Saving) -> tuple[TowerLayers, ...]:
+    """Those of pictures and sound that a sequence brings, and an encoder-decoder's own."""
+    brought = () if run.media is None else run.media.layers
+    if saving.cross is None:
+        return brought
+    own = text_encoder(model.decoder.text, tokens=saving.cross.tokens)
+    return brought if own is None else (*brought, own)
+
+
+class _Layers(Struct, frozen=True, kw_only=True):
+    """The decoder's layers of a rank."""
+
+    layers: list[Layer]
+    shown: tuple[tuple[int, LayerSaved], ...]
+    checkpoint: Saved | None
+    host_bytes: int
+
+
+def _layers(ground: Ground, lora: Adapters | None) -> _Layers:
+    """Every layer's bytes; layers of one shape with the same adapters are worked out once."""
+    run, saving = ground.run, ground.saving
+    order, by_layer = layer_order(ground.forward), _by_layer(lora)
     memo: dict[tuple[LayerShape, tuple[Adapter, ...]], LayerSaved] = {}
-    layers: list[Layer] = []
     counts: dict[int, tuple[int, LayerSaved]] = {}
     first = _first_saving(run, by_layer)
-    checkpoint = None
-    host = 0
-    grads = LayerGradients(rank, parameters, run)
-    for index in rank.layers:
+    layers: list[Layer] = []
+    checkpoint, host = None, 0
+    for index in ground.rank.layers:
         shape, own = order[index], by_layer.get(index, ())
-        key = (shape, own)
-        if key not in memo:
-            memo[key] = layer_saved(shape, saving, adapters=own)
-        saved = memo[key]
+        if (shape, own) not in memo:
+            memo[shape, own] = layer_saved(shape, saving, adapters=own)
+        saved = memo[shape, own]
         count, _ = counts.get(id(saved), (0, saved))
         counts[id(saved)] = (count + 1, saved)
         checkpoint = checkpoint_of(run, shape, saving)
         layer, moved = layer_of(shape, saved, checkpoint, run, saving=saving, asleep=index < first)
         host += moved
+        gradients = ground.gradients.of(index)
         layers.append(
             replace(
                 layer,
-                gradients=grads.of(index),
-                mlp_gradients=grads.of(index) * 2 // 3,
-                cast=grads.cast(index) if saving.cast_bytes is not None else 0,
+                gradients=gradients,
+                mlp_gradients=gradients * 2 // 3,
+                cast=ground.gradients.cast(index) if saving.cast_bytes is not None else 0,
             )
         )
-    loss = _loss(forward, run, saving, parameters) if rank.last and not scored_head else None
-    whole = _whole(forward, run, rank, saving, parameters, grads, layers, loss)
-    return Activations(
-        whole=whole,
-        shown=tuple(counts.values()),
-        checkpoint=checkpoint,
-        loss=loss,
-        host_bytes=host,
+    return _Layers(
+        layers=layers, shown=tuple(counts.values()), checkpoint=checkpoint, host_bytes=host
     )
 
 
 def _by_layer(lora: Adapters | None) -> dict[int, tuple[Adapter, ...]]:
     found: dict[int, list[Adapter]] = {}
     for adapter in lora.linear if lora else ():
+        if adapter.component not in ("language", "experts"):
+            continue
         for layer in dict.fromkeys(adapter.layers):
             if layer >= 0:
                 found.setdefault(layer, []).append(replace(adapter, layers=(-1,)))
@@ -156,127 +259,32 @@ def _first_saving(run: TrainingRun, by_layer: dict[int, tuple[Adapter, ...]]) ->
     return min(by_layer)
 
 
-def _loss(
-    forward: ForwardPass, run: TrainingRun, saving: Saving, parameters: tuple[Parameter, ...]
-) -> LossBytes:
-    tp = run.parallel.tp
+def _loss(ground: Ground) -> LossBytes:
+    """The chain of the objective's loss."""
+    forward, run, saving = ground.forward, ground.run, ground.saving
+    vocab = -(-forward.vocab // run.parallel.tp)
     width = saving.kernel if saving.cast_bytes or run.mixed else saving.width
     if run.objective == "ppo":
         return ppo_loss_bytes(
             rows=saving.rows,
             completion_rows=saving.sequences * completion_tokens(run, tokens=saving.tokens),
-            vocab=-(-forward.vocab // tp),
+            vocab=vocab,
             width=width,
             converted=run.mixed,
         )
-    heads = [p for p in parameters if p.component == "head"]
-    heads = heads or [p for p in parameters if p.component == "embedding"]
+    heads = [p for p in ground.parameters if p.component == "head"]
+    heads = heads or [p for p in ground.parameters if p.component == "embedding"]
     return loss_bytes(
         run.loss,
         rows=saving.rows,
-        vocab=-(-forward.vocab // tp),
+        vocab=vocab,
         hidden=forward.hidden,
         width=width,
         capped=saving.backward.capped_logits,
         head_trained=any(p.trained for p in heads),
+        # Autocast computes a cross-entropy in fp32 (torch 2.13 autocast_mode.h).
+        narrow=saving.backward.narrow_loss and not run.mixed,
         tiled=run.tiled_head,
         weight_cast=saving.cast_bytes is not None,
         stream=saving.stream,
-    )
-
-
-def _whole(
-    forward: ForwardPass,
-    run: TrainingRun,
-    rank: Rank,
-    saving: Saving,
-    parameters: tuple[Parameter, ...],
-    grads: LayerGradients,
-    layers: list[Layer],
-    loss: LossBytes | None,
-) -> Pass:
-    layout = run.parallel
-    rope = saving.tokens * forward.rope_elements * (4 if saving.stream == 4 else saving.width)
-    outside = rope + 8 * saving.rows
-    if run.packed and saving.attention == "sdpa":
-        outside += saving.rows * saving.tokens
-    casts = head_cast = 0
-    if saving.cast_bytes is not None and not shards_weights(layout):
-        head = [p for p in parameters if p.component == "head" or p.name.endswith("lm_head.weight")]
-        if not head:
-            head = [p for p in parameters if p.component == "embedding" and p.count == 1][:1]
-        head_cast = sum(2 * p.elements // rank.split(p) for p in head) if rank.last else 0
-        head_cast = 0 if _is_tiled(run) else head_cast
-        casts = sum(layer.cast for layer in layers)
-    if run.checkpointing in ("full", "selective"):
-        forward_casts, outside = 0 if saving.frozen else casts, outside + head_cast
-    else:
-        forward_casts, outside = 0, outside + head_cast + casts
-    if rank.last:
-        final = list(norm_saved(saving, forward.hidden, "final"))
-        outside += sum(one.on_rank(tp=layout.tp, sp=layout.sp) for one in final)
-        if not saving.frozen and not _is_tiled(run):
-            outside += saving.rows * forward.hidden * saving.kernel
-        outside += loss.kept if loss and run.loss != "standard" else 0
-    accumulates = run.grad_accum > 1 or run.master == "megatron" or _in_buckets(run)
-    trained = tuple(p for p in parameters if p.trained)
-    all_gradients = grads.outside(first=True) + grads.outside(first=False)
-    all_gradients += sum(layer.gradients for layer in layers)
-    in_backward = largest(rank, trained, run) if run.optimizer_in_backward else 0
-    compute = 4 if run.precision == "fp32" else 2
-    live = live_parts(rank, parameters, compute=compute)
-    kept_whole = all_gradients if accumulates else 0
-    return Pass(
-        layers=layers,
-        outside_kept=outside,
-        forward_casts=forward_casts,
-        loss_forward=loss.forward if loss else 0,
-        loss_backward=loss.backward if loss else 0,
-        loss_after=loss.after if loss else 0,
-        head_gradients=in_backward or grads.outside(first=False),
-        embedding_gradients=grads.outside(first=True),
-        hidden=saving.rows * forward.hidden * saving.stream,
-        in_flight=rank.in_flight(run.grad_accum),
-        accumulated=kept_whole,
-        transient_gradients=largest(rank, trained, run) if kept_whole else 0,
-        gathered=sum(part.bytes for part in live),
-        workspace=_dequantized(rank, parameters),
-        beside=_hidden_states(forward, run, rank, saving) if run.objective == "ppo" else 0,
-        loss_held=loss.held if loss else 0,
-        scored=_scored(layers) if runs_reference(run) else None,
-    )
-
-
-def _is_tiled(run: TrainingRun) -> bool:
-    return run.tiled_head and run.loss == "chunked" and run.objective != "ppo"
-
-
-def _scored(layers: list[Layer]) -> int:
-    """The larger half of a layer: a pass without gradients holds no more than that."""
-    return max((max(layer.mixer, layer.mlp) for layer in layers), default=0)
-
-
-def _hidden_states(forward: ForwardPass, run: TrainingRun, rank: Rank, saving: Saving) -> int:
-    """PPO asks for every layer's output of the policy and of the value model."""
-    each = saving.rows * forward.hidden * (4 if run.mixed else saving.stream)
-    return 2 * (len(rank.layers) + 1) * each
-
-
-def _in_buckets(run: TrainingRun) -> bool:
-    layout = run.parallel
-    return layout.dp > 1 and layout.zero == 0 and layout.fsdp is None and layout.ddp
-
-
-def _dequantized(rank: Rank, parameters: tuple[Parameter, ...]) -> int:
-    """The largest quantized matrix, in 16 bits while a product reads it."""
-    return max(
-        (
-            -(-2 * parameter.elements // rank.split(parameter))
-            for parameter in parameters
-            if parameter.packed
-            and parameter.linear
-            and len(parameter.shape) == 2
-            and rank.tensors(parameter)
-        ),
-        default=0,
     )

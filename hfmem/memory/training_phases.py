@@ -33,6 +33,22 @@ class Layer(Struct, frozen=True, kw_only=True):
     """16-bit copies of its weights while it runs."""
 
 
+class Tower(Struct, frozen=True, kw_only=True):
+    """An encoder of pictures or sound, which runs before the layers and backward after them."""
+
+    name: str
+    kept: int
+    """Of all its layers, from its forward to its backward pass."""
+    layer: Layer
+    forward: int
+    """What it holds beside that while it runs forward."""
+    awake: bool
+    """Whether a gradient passes through it."""
+    gradients: int
+    """Of its own trained parameters and its projector's."""
+    because: str
+
+
 class Pass(Struct, frozen=True, kw_only=True):
     """Everything of a pass that is not a layer, in bytes."""
 
@@ -66,6 +82,12 @@ class Pass(Struct, frozen=True, kw_only=True):
     """What the reference model's forward pass holds of one layer; None without such a pass."""
     critic: Pass | None = None
     """A value model's pass, which runs before this one and backward after it."""
+    towers: tuple[Tower, ...] = ()
+
+    @property
+    def towers_kept(self) -> int:
+        """What the encoders keep of one micro-batch."""
+        return sum(tower.kept for tower in self.towers)
 
 
 StepPhase = Literal["forward", "backward", "step"]
@@ -108,8 +130,17 @@ def instants(whole: Pass) -> Iterator[Held]:
 def _instants(whole: Pass) -> Iterator[Held]:
     """Of one model."""
     kept = sum(layer.kept for layer in whole.layers)
-    before = (whole.in_flight - 1) * (kept + whole.outside_kept) + whole.beside
+    each = kept + whole.outside_kept + whole.towers_kept
+    before = (whole.in_flight - 1) * each + whole.beside + whole.towers_kept
     steady = before + whole.outside_kept + whole.gathered + whole.workspace
+    for tower in whole.towers:
+        yield Held(
+            phase="forward",
+            instant=tower.name,
+            activations=steady - whole.outside_kept + tower.forward + whole.forward_casts,
+            logits=0,
+            gradients=whole.accumulated,
+        )
     yield Held(
         phase="forward",
         instant="loss",
@@ -182,6 +213,8 @@ def _layers_backward(whole: Pass, *, kept: int, before: int, gradients: int) -> 
         )
         if fresh:
             grown += layer.gradients
+    steady -= whole.towers_kept
+    yield from _towers_backward(whole, steady=steady, gradients=grown)
     yield Held(
         phase="backward",
         instant="embedding",
@@ -189,6 +222,28 @@ def _layers_backward(whole: Pass, *, kept: int, before: int, gradients: int) -> 
         logits=whole.loss_held,
         gradients=grown + (whole.embedding_gradients if fresh else 0),
     )
+
+
+def _towers_backward(whole: Pass, *, steady: int, gradients: int) -> Iterator[Held]:
+    """The encoders' own passes, the last layer and the first: in between one thing shrinks and
+    another grows. The embedding's gradient waits."""
+    left = whole.towers_kept
+    for tower in reversed(whole.towers):
+        if not tower.awake:
+            continue
+        layer = tower.layer
+        own = layer.mixer + layer.mlp + max(layer.mixer_extra, layer.mlp_extra)
+        fresh = tower.gradients if whole.accumulated == 0 else 0
+        for kept, filled in ((left - layer.kept, 0), (left - tower.kept, fresh)):
+            yield Held(
+                phase="backward",
+                instant=tower.name,
+                activations=steady + whole.hidden + max(0, kept) + own,
+                logits=whole.loss_held,
+                gradients=gradients + filled,
+            )
+        left -= tower.kept
+        gradients += fresh
 
 
 def largest(whole: Pass, phase: StepPhase) -> Held:

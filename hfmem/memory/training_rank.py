@@ -27,31 +27,30 @@ from hfmem.model.model import Model
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """A rank of a run on a model, with what both settle."""
+    """A run on a model, with what both settle; the same for every rank."""
 
     model: Model
     forward: ForwardPass | None
     """None where the layers are not described."""
     run: TrainingRun
-    rank: Rank
     parameters: tuple[Parameter, ...]
     lora: Adapters | None
     gpu_class: GpuClass
     tokens: int
 
 
-def on_rank(asked: Question) -> tuple[tuple[TrainingPhase, ...], int]:
+def on_rank(asked: Question, rank: Rank) -> tuple[tuple[TrainingPhase, ...], int]:
     """The phases of a rank, and the bytes that offload puts in the host's memory for it."""
-    run, rank = asked.run, asked.rank
-    kept = states(rank, asked.parameters, run)
-    found = _activations(asked)
-    phases = tuple(_phase(asked, instant, kept, found) for instant in _instants(found, kept))
+    run = asked.run
+    kept = states(rank, asked.parameters, run, read=asked.model.is_read)
+    found = _activations(asked, rank)
+    phases = tuple(_phase(asked, rank, instant, kept, found) for instant in _instants(found, kept))
     if run.objective in ONLINE and asked.forward is not None:
-        phases = (_generation(asked, asked.forward, kept), *phases)
+        phases = (_generation(asked, rank, asked.forward, kept), *phases)
     return phases, kept.host_bytes + (found.host_bytes if found else 0)
 
 
-def _activations(asked: Question) -> Activations | None:
+def _activations(asked: Question, rank: Rank) -> Activations | None:
     """The pass of the trained model, with the value model's beside it where there is one."""
     if asked.forward is None:
         return None
@@ -61,7 +60,7 @@ def _activations(asked: Question) -> Activations | None:
         asked.model,
         asked.forward,
         asked.run,
-        asked.rank,
+        rank,
         policy,
         asked.lora,
         tokens=asked.tokens,
@@ -72,7 +71,7 @@ def _activations(asked: Question) -> Activations | None:
         asked.model,
         asked.forward,
         value_run(asked.run),
-        asked.rank,
+        rank,
         value,
         None,
         tokens=asked.tokens,
@@ -96,9 +95,9 @@ def _instants(found: Activations | None, kept: States) -> Iterator[Held]:
     yield step
 
 
-def _generation(asked: Question, forward: ForwardPass, kept: States) -> TrainingPhase:
+def _generation(asked: Question, rank: Rank, forward: ForwardPass, kept: States) -> TrainingPhase:
     """Before the step: gradients are gone, states are there, completions are generated."""
-    run, rank = asked.run, asked.rank
+    run = asked.run
     saving = saving_of(asked.model, forward, run, tokens=asked.tokens)
     casts = 0
     if saving.cast_bytes is not None and not saving.frozen and not shards_weights(run.parallel):
@@ -116,14 +115,15 @@ def _generation(asked: Question, forward: ForwardPass, kept: States) -> Training
         casts=casts,
     )
     none = Term(name="gradients", bytes=0, basis="exact", because="freed after the last step")
-    return _together(asked, kept, "generation", "last token", (none, kept.optimizer, acts, logits))
+    held = (none, kept.optimizer, acts, logits)
+    return _together(asked, rank, kept, name="generation", instant="last token", held=held)
 
 
 def _phase(
-    asked: Question, instant: Held, kept: States, found: Activations | None
+    asked: Question, rank: Rank, instant: Held, kept: States, found: Activations | None
 ) -> TrainingPhase:
     run = asked.run
-    live = live_parts(asked.rank, asked.parameters, compute=4 if run.precision == "fp32" else 2)
+    live = live_parts(rank, asked.parameters, compute=4 if run.precision == "fp32" else 2)
     optimizer = kept.optimizer
     if instant.phase == "step" or found is None:
         live = tuple(part for part in live if part.name == "gradient buckets")
@@ -139,21 +139,22 @@ def _phase(
     if instant.gradients != kept.gradients.bytes:
         told = f"{instant.gradients:,} bytes of {kept.gradients.bytes:,} are there by then"
     gradients = Term(name="gradients", bytes=instant.gradients, basis="exact", because=told)
-    return _together(
-        asked, kept, instant.phase, instant.instant, (gradients, optimizer, acts, logits)
-    )
+    held = (gradients, optimizer, acts, logits)
+    return _together(asked, rank, kept, name=instant.phase, instant=instant.instant, held=held)
 
 
 def _together(
     asked: Question,
+    rank: Rank,
     kept: States,
+    *,
     name: TrainingPhaseName,
     instant: str,
     held: tuple[Term, Term, Term, Term],
 ) -> TrainingPhase:
     """Weights, other models, gradients, states, activations, logits and overhead of an instant."""
     run = asked.run
-    beside = beside_training(run, asked.rank, asked.parameters)
+    beside = beside_training(run, rank, asked.parameters)
     weights = total("weights", (*kept.weights.parts, *beside), because=kept.weights.because)
     gradients, optimizer, acts, logits = held
     outside = training_overhead(

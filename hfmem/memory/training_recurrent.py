@@ -10,10 +10,11 @@ ssd_combined.py); nothing was measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from hfmem.memory.training_tensors import Saved, Saving
+from hfmem.model.backward_families import ScanEnd
 from hfmem.model.forward_shapes import GatedDelta, Mamba2
 
 
@@ -72,14 +73,26 @@ def _mamba2_in_torch(shape: Mamba2, saving: Saving) -> Iterator[Saved]:
     yield saving.tensor("chunk matrices", 3 * heads * chunk, 4, "fp32 scores", inner=True)
     yield saving.tensor("B and C", 5 * heads * shape.state, 4, "of every head", inner=True)
     yield saving.tensor("convolution", 2 * (inner + 2 * groups), width, "both sides", inner=True)
-    scan = 8 if saving.frozen else 9
-    yield saving.tensor("scan", scan * inner, 4, "input, step, output, gated norm", inner=True)
+    wide, products = _ENDS[saving.scan_end, saving.frozen]
+    yield saving.tensor("scan", wide * inner, 4, "input, step, output, its end", inner=True)
     yield saving.tensor("gate", inner, width, "projected", inner=True)
     states = -(-2 * inner * shape.state // chunk)
     yield saving.tensor("states between chunks", states, 4, "two a chunk", inner=True)
     yield saving.tensor("steps", 12 * heads, 1, "time steps and decay", inner=True)
-    if not saving.frozen:
-        yield saving.tensor("gated norm products", 3 * inner, width, "", inner=True)
+    if products:
+        yield saving.tensor("gated products", products * inner, width, "", inner=True)
+
+
+_ENDS: Mapping[tuple[ScanEnd, bool], tuple[int, int]] = {
+    ("mamba2", False): (9, 3),
+    ("mamba2", True): (8, 0),
+    ("normed", False): (10, 1),
+    ("normed", True): (8, 0),
+    ("gated", False): (6, 2),
+    ("gated", True): (5, 1),
+}
+"""Tensors of the scan's width in fp32 and in the model's type, by its end and whether it is frozen
+(models/mamba2/modeling_mamba2.py, models/falcon_h1/modeling_falcon_h1.py)."""
 
 
 def _gated_delta(shape: GatedDelta, saving: Saving) -> Iterator[Saved]:

@@ -25,17 +25,31 @@ def training_rules(model: Model, run: TrainingRun, found: TrainingEstimate) -> t
     step = next(phase for phase in found.phases if phase.name == "step")
     forward = next(phase for phase in found.phases if phase.name == "forward")
     states = _states(step)
-    weights = step.part("weights").bytes
     activations = forward.part("activations").bytes
-    rows = found.seq_len * run.sequences
-    layers, hidden = len(model.decoder.layers), model.decoder.hidden_size or 0
-    gpus = found.gpus
+    return (
+        *_wholes(run, found, step=step, parameters=parameters, activations=activations),
+        *_parts(model, run, found, parameters=parameters, activations=activations),
+        *_estimators(model, parameters, run, states),
+        *_megatron_activations(model, run, found, activations),
+    )
+
+
+def _wholes(
+    run: TrainingRun,
+    found: TrainingEstimate,
+    *,
+    step: TrainingPhase,
+    parameters: int,
+    activations: int,
+) -> tuple[Rule, ...]:
+    """Multiples of the weights, and bytes a parameter."""
+    states = _states(step)
     return (
         Rule(
             id="A3",
             name="training",
             formula="activations 2 to 3 ×, optimizer states 2 to 3 × the parameters",
-            bytes=3 * weights,
+            bytes=3 * step.part("weights").bytes,
             exact_bytes=activations,
             comment="activations grow with tokens, not with parameters",
         ),
@@ -52,9 +66,25 @@ def training_rules(model: Model, run: TrainingRun, found: TrainingEstimate) -> t
             name="states, AdamW",
             formula=f"16 B × {parameters:,}",
             bytes=16 * parameters,
-            exact_bytes=states * gpus if run.parallel.zero == 3 else states,
+            exact_bytes=states * found.gpus if run.parallel.zero == 3 else states,
             comment="right for full fine-tuning in mixed precision on one GPU",
         ),
+    )
+
+
+def _parts(
+    model: Model,
+    run: TrainingRun,
+    found: TrainingEstimate,
+    *,
+    parameters: int,
+    activations: int,
+) -> tuple[Rule, ...]:
+    """Activations, adapters and the batch."""
+    layers, hidden = len(model.decoder.layers), model.decoder.hidden_size or 0
+    rows = found.seq_len * run.sequences
+    batch = run.micro_batch * run.grad_accum * run.parallel.dp
+    return (
         Rule(
             id="E3",
             name="activations",
@@ -75,14 +105,11 @@ def training_rules(model: Model, run: TrainingRun, found: TrainingEstimate) -> t
         Rule(
             id="E5",
             name="effective batch",
-            formula=f"{run.micro_batch} × {run.grad_accum} × {run.parallel.dp} = "
-            f"{run.micro_batch * run.grad_accum * run.parallel.dp} sequences",
+            formula=f"{run.micro_batch} × {run.grad_accum} × {run.parallel.dp} = {batch} sequences",
             bytes=None,
             exact_bytes=None,
             comment="right: only the micro-batch costs memory",
         ),
-        *_estimators(model, parameters, run, states),
-        *_megatron_activations(model, run, found, activations),
     )
 
 

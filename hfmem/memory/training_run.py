@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from hfmem.errors import UsageError
 from hfmem.memory.workload import Attention, Device
 from hfmem.model.lora import LoraSpec
+from hfmem.model.media import Media, MediaInput
 
 Method = Literal["full", "lora", "qlora", "dora"]
 Objective = Literal["sft", "dpo", "grpo", "ppo"]
@@ -107,6 +108,9 @@ class TrainingRun(Struct, frozen=True, kw_only=True):
     """Frozen weights are loaded in fp32, whatever the checkpoint holds."""
     adapter_fp32: bool = True
     """Adapters are fp32 although the weights are 16-bit (peft's autocast_adapter_dtype)."""
+    one_type_at_zero3: bool = False
+    """Adapters are cast to the weights' type at ZeRO stage 3, which gathers parameters of one type
+    (trl 1.16 trainer/sft_trainer.py)."""
     quantize: str = "nf4-dq"
     """Scheme of QLoRA's frozen linear weights."""
     kbit_fp32: bool = True
@@ -120,6 +124,10 @@ class TrainingRun(Struct, frozen=True, kw_only=True):
     where they are installed."""
     parallel: Parallel = field(default_factory=Parallel)
     device: Device = "cuda"
+    brings: MediaInput = field(default_factory=MediaInput)
+    """Pictures, film and sound of each sequence, on top of ``seq_len``."""
+    media: Media | None = None
+    """What these become in the model that is asked about; ``plan`` fills it in for each one."""
 
     @property
     def adapted(self) -> bool:
@@ -204,9 +212,11 @@ def _contradictions(run: TrainingRun) -> tuple[tuple[bool, str, str], ...]:
             "Leave --grad-accum at 1.",
         ),
         (
-            run.optimizer_in_backward and (layout.zero > 0 or layout.fsdp is not None),
-            "An optimizer that steps in the backward pass has no gradients to shard.",
-            "Leave out --optimizer-in-backward.",
+            # DeepSpeed's engine steps its own flat partitions; FSDP2 calls the hooks of a sharded
+            # parameter (torch 2.13 distributed/fsdp/_fully_shard/_fsdp_collectives.py).
+            run.optimizer_in_backward and layout.zero > 0,
+            "DeepSpeed does not step parameters in the backward pass.",
+            "Leave out --optimizer-in-backward, or say --fsdp full.",
         ),
         (
             layout.sp and layout.tp == 1,

@@ -18,7 +18,7 @@ from typing import assert_never
 from msgspec import Struct
 
 from hfmem.errors import UsageError
-from hfmem.memory.training_attention import attention_saved
+from hfmem.memory.training_attention import attention_saved, cross_saved
 from hfmem.memory.training_recurrent import recurrent_saved
 from hfmem.memory.training_tensors import Saved, Saving
 from hfmem.model.forward_shapes import (
@@ -66,10 +66,15 @@ def layer_saved(
                 mixer += attention_saved(shape.mixer, saving)
             case GatedDelta() | Mamba2():
                 mixer += recurrent_saved(shape.mixer, saving)
+                if saving.beside is not None:
+                    mixer += _beside(saving.beside, saving)
             case Listed():
                 raise undescribed()
             case _:
                 assert_never(shape.mixer)
+    if saving.cross is not None:
+        mixer += norm_saved(saving, saving.hidden, "cross-attention")
+        mixer += cross_saved(saving.cross.attention, saving)
     dense = [one for one in (shape.parallel_mlp, shape.feed_forward) if one is not None]
     if dense:
         norms = saving.backward.mlp_norms if shape.mixer is not None else 1
@@ -77,12 +82,23 @@ def layer_saved(
         mlp += _normed(saving, norms, products, "MLP")
         for one in dense:
             mlp += _mlp(one, saving) if isinstance(one, Mlp) else _experts(one, saving)
+    if saving.dropouts:
+        # torch 2.13 derivatives.yaml: native_dropout keeps a boolean of its input's size.
+        mask = saving.tensor("dropout mask", saving.hidden, 1, "boolean")
+        mlp += [mask] * (1 if mlp else 0)
+        mixer += [mask] * (1 if saving.dropouts > 1 and mixer else 0)
     for adapter in adapters:
-        if adapter.component not in ("language", "experts"):
-            continue
         half = mlp if _is_mlp(adapter) else mixer
-        half += _adapter(adapter, saving, experts=shape.feed_forward)
+        its = saving.source if _reads_encoder(adapter) else saving
+        half += _adapter(adapter, its, experts=shape.feed_forward)
     return LayerSaved(mixer=tuple(mixer), mlp=tuple(mlp))
+
+
+def _beside(attention: Attention, saving: Saving) -> Iterator[Saved]:
+    """An attention that reads what the recurrence reads, scaled: a copy of its own."""
+    if saving.keeps_inputs or not saving.frozen:
+        yield saving.tensor("input of attention beside", saving.hidden, saving.width, "scaled")
+    yield from attention_saved(attention, saving)
 
 
 def _normed(saving: Saving, norms: int, products: int, what: str) -> Iterator[Saved]:
@@ -218,10 +234,16 @@ def _experts(moe: Experts, saving: Saving) -> Iterator[Saved]:
             yield saving.tensor("shared output", saving.hidden, saving.width, "before its gate")
 
 
-_ATTENTION_INPUT = ("q_proj", "k_proj", "v_proj", "qkv_proj", "c_attn", "query_key_value", "Wqkv")
+_ATTENTION_INPUT = (
+    *("q_proj", "k_proj", "v_proj", "qkv_proj", "c_attn", "query_key_value", "Wqkv", "qkv"),
+)
 _MLP_INPUT = ("gate_proj", "up_proj", "gate_up_proj", "fc1", "c_fc", "dense_h_to_4h", "w1", "w3")
-_ATTENTION_OUTPUT = ("o_proj", "out_proj", "dense", "wo", "self_attention.dense")
+_ATTENTION_OUTPUT = ("o_proj", "out_proj", "dense", "wo", "self_attention.dense", "proj")
 _MLP_OUTPUT = ("down_proj", "fc2", "dense_4h_to_h", "w2")
+
+
+def _reads_encoder(adapter: Adapter) -> bool:
+    return ".encoder_attn." in adapter.name and _end(adapter) in ("k_proj", "v_proj")
 
 
 def _end(adapter: Adapter) -> str:
@@ -273,7 +295,7 @@ def _shared_input(adapter: Adapter) -> int:
     end = _end(adapter)
     if end in _ATTENTION_OUTPUT:
         return 0
-    first = end in ("q_proj", "qkv_proj", "c_attn", "query_key_value", "Wqkv") or end in (
+    first = end in ("q_proj", "qkv_proj", "c_attn", "query_key_value", "Wqkv", "qkv") or end in (
         *("gate_proj", "gate_up_proj", "fc1", "c_fc", "dense_h_to_4h", "w1"),
         *_MLP_OUTPUT,
     )

@@ -15,6 +15,7 @@ from hfmem.memory.training_run import TrainingRun
 from hfmem.memory.training_sharding import (
     SUB_GROUP,
     Rank,
+    largest_block,
     shards_gradients,
     shards_states,
     shards_weights,
@@ -51,8 +52,10 @@ def _has_master(parameter: Parameter, run: TrainingRun) -> bool:
     return run.mixed and run.master in ("engine", "megatron") and parameter.width < 4
 
 
-def states(rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun) -> States:
-    """States of one rank.
+def states(
+    rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun, *, read: bool = True
+) -> States:
+    """States of one rank; weights of files that were not ``read`` are derived.
 
     Llama-3.1-8B on one GPU: 8 bytes a parameter in bf16 with AdamW are 64,242,089,984 bytes, 16 in
     mixed precision 128,484,179,968.
@@ -60,7 +63,7 @@ def states(rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun) -> S
     chosen = optimizer(run.optimizer)
     trained = tuple(parameter for parameter in parameters if parameter.trained)
     layout = run.parallel
-    weights = _weights(rank, parameters, run)
+    weights = _weights(rank, parameters, run, read=read)
     gradients = _gradients(rank, trained, run)
     kept = _optimizer(rank, trained, run, chosen)
     step = _step(rank, trained, run, chosen)
@@ -83,7 +86,9 @@ def _on_host(term: Term) -> Term:
     )
 
 
-def _weights(rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun) -> Term:
+def _weights(
+    rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun, *, read: bool
+) -> Term:
     sharded = shards_weights(run.parallel)
     groups: dict[str, list[Parameter]] = {}
     for parameter in parameters:
@@ -96,18 +101,18 @@ def _weights(rank: Rank, parameters: tuple[Parameter, ...], run: TrainingRun) ->
             Term(
                 name=name,
                 bytes=size,
-                basis="exact",
+                basis="exact" if read else "derived",
                 because=f"{elements:,} elements of {_widths(members)}"
                 + _divided(size, sum(p.bytes * p.count for p in members))
-                + f" ({_type_source(name, run)})",
+                + f" ({_type_source(name, run, read=read)})",
             )
         )
     return total("weights", parts, because="the tensors' shapes in the types of this recipe")
 
 
-def _type_source(group: str, run: TrainingRun) -> str:
+def _type_source(group: str, run: TrainingRun, *, read: bool) -> str:
     """Where it was read in which type a group of weights lies on the device."""
-    shapes = "shapes from the files' headers"
+    shapes = "shapes from the files' headers" if read else "shapes as config.json declares them"
     match group:
         case "adapters":
             kept = "fp32" if run.adapter_fp32 else "the type of the weights"
@@ -156,6 +161,9 @@ def _gradients(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun) -> 
     if run.optimizer_in_backward:
         size = largest(rank, trained, run)
         because = f"the largest parameter's, {size:,} bytes: each is used and freed at once"
+        if run.parallel.fsdp is not None:
+            because = f"this GPU's part of what is reduced together, {size:,} bytes: a block, or "
+            because += f"all that is in none; used and freed at once ({_REDUCED})"
         return Term(name="gradients", bytes=size, basis="exact", because=because)
     size = rank.total(trained, lambda p: p.elements * gradient_width(p, run), sharded=sharded)
     elements = sum(parameter.total_elements for parameter in trained)
@@ -173,8 +181,22 @@ def _gradients(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun) -> 
     )
 
 
-def largest(rank: Rank, trained: Iterable[Parameter], run: TrainingRun) -> int:
-    """Bytes of the largest gradient on a rank."""
+_REDUCED = "torch 2.13 distributed/fsdp/_fully_shard/_fsdp_collectives.py: foreach_reduce"
+
+
+def largest(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun) -> int:
+    """Bytes of the gradients that are made at once on a rank: the largest parameter's.
+
+    FSDP reduces those of a block together, and of what is outside of blocks: Llama-3.1-8B in bf16
+    on 8 GPUs has 2 × 1,050,677,248 / 8 bytes of embedding, norm and head.
+    """
+    if run.parallel.fsdp is not None:
+
+        def part(parameter: Parameter) -> int:
+            return -(-parameter.elements * gradient_width(parameter, run) // rank.shards(parameter))
+
+        outside = [parameter for parameter in trained if not parameter.layers]
+        return max(largest_block(rank, trained, part), rank.total(outside, part, sharded=False))
     return max(
         (
             -(-parameter.elements * gradient_width(parameter, run) // rank.split(parameter))
@@ -261,7 +283,13 @@ def _step(rank: Rank, trained: tuple[Parameter, ...], run: TrainingRun, chosen: 
         held = rank.total(trained, size, sharded=sharded)
         because = f"for all parameters at once: {chosen.source}"
     else:
-        held = max((-(-size(p) // rank.split(p)) for p in trained if rank.tensors(p)), default=0)
+
+        def parts(parameter: Parameter) -> int:
+            # FSDP2 steps the shards of a parameter; ZeRO whole flat partitions, which these bound.
+            fsdp = run.parallel.fsdp is not None
+            return rank.split(parameter) * (rank.shards(parameter) if fsdp else 1)
+
+        held = max((-(-size(p) // parts(p)) for p in trained if rank.tensors(p)), default=0)
         because = f"for one parameter at a time: {chosen.source}"
     gradients = _fp32_gradients(rank, trained, run) if run.master == "engine" else 0
     if run.parallel.zero == 3:

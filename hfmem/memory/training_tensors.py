@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from hfmem.memory.workload import Attention
-from hfmem.model.backward_families import Backward
+from hfmem.model.backward_families import Backward, ScanEnd
+from hfmem.model.forward_shapes import Attention as AttentionShape
 
 
 class Saved(Struct, frozen=True, kw_only=True):
@@ -21,6 +23,14 @@ class Saved(Struct, frozen=True, kw_only=True):
     def on_rank(self, *, tp: int, sp: bool) -> int:
         """Bytes on one tensor-parallel rank."""
         return -(-self.bytes // tp) if self.inner or sp else self.bytes
+
+
+class Crossing(Struct, frozen=True, kw_only=True):
+    """The attention of every layer to an encoder's output."""
+
+    attention: AttentionShape
+    tokens: int
+    """Of one sequence, in the encoder."""
 
 
 class Saving(Struct, frozen=True, kw_only=True):
@@ -50,12 +60,20 @@ class Saving(Struct, frozen=True, kw_only=True):
     dora: bool = False
     fused_layers: bool = False
     packed: bool = False
-    """Rows hold several documents: sdpa is given a mask."""
+    """Rows hold several documents, or pictures that see themselves whole: sdpa is given a mask."""
     keeps_inputs: bool = False
     """Frozen products keep their input all the same, as those of LLM.int8 do (bitsandbytes 0.50
     autograd/_functions.py: MatMul8bitLt; MatMul4Bit keeps none)."""
     fused_recurrence: bool = False
     """Recurrent layers run flash-linear-attention's or mamba-ssm's kernels."""
+    scan_end: ScanEnd = "mamba2"
+    cross: Crossing | None = None
+    beside: AttentionShape | None = None
+    """The attention that every recurrent layer has beside its recurrence."""
+    dropouts: int = 0
+    """Results of a layer that pass a dropout before they are added: attention's, the MLP's."""
+    drops_scores: bool = False
+    """Eager attention drops some of its scores; a fused kernel keeps the seed alone."""
     query_rank: int = 0
     """Of the query's own latent in multi-head latent attention."""
 
@@ -63,6 +81,11 @@ class Saving(Struct, frozen=True, kw_only=True):
     def rows(self) -> int:
         """Tokens of all sequences."""
         return self.sequences * self.tokens
+
+    @property
+    def source(self) -> Saving:
+        """The same over the encoder's positions. Of a model without cross-attention, itself."""
+        return self if self.cross is None else replace(self, tokens=self.cross.tokens, cross=None)
 
     def tensor(
         self, name: str, elements: int, width: int, what: str, *, inner: bool = False

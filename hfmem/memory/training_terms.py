@@ -55,7 +55,7 @@ def activation_term(
             )
         )
         rest -= whole.workspace
-    for part in _other_models(instant, found):
+    for part in (*_towers(instant, found), *_other_models(instant, found)):
         parts.append(part)
         rest -= part.bytes
     if rest:
@@ -69,6 +69,25 @@ def activation_term(
             )
         )
     return total("activations", parts, because=f"at {instant.phase}, {instant.instant}")
+
+
+def _towers(instant: Held, found: Activations) -> tuple[Term, ...]:
+    """What the encoders keep until their own backward pass; that is told with the running one."""
+    towers = found.whole.towers
+    if instant.instant == "embedding" or any(instant.instant == one.name for one in towers):
+        return ()
+    if instant.instant.startswith("value model"):
+        return ()
+    return tuple(
+        Term(
+            name=f"{one.name} encoder, saved",
+            bytes=one.kept,
+            basis="derived",
+            because=one.because,
+        )
+        for one in towers
+        if one.kept
+    )
 
 
 def _other_models(instant: Held, found: Activations) -> tuple[Term, ...]:

@@ -114,6 +114,11 @@ _BY_MODEL_TYPE: Mapping[str, Backward] = {
 }
 _LLAMA = Backward()
 
+PICTURES_MASKED = frozenset({"gemma3", "shieldgemma2", "paligemma", "colpali"})
+"""Model types whose pictures attend to themselves both ways, for which a mask over all pairs is
+made (transformers 5.23 masking_utils.py: blockwise_overlay, from the processor's token_type_ids).
+"""
+
 
 def backward(model_type: str | None, forward: ForwardPass) -> Backward:
     """How the layers of a decoder save. ``backward("gemma2", …).mixer_norms == 2``."""

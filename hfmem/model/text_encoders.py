@@ -5,6 +5,7 @@ Read from transformers 5.23 and compared with the tensors that autograd saves th
 
 from __future__ import annotations
 
+from hfmem.model.backward_families import Backward
 from hfmem.model.config import Config
 from hfmem.model.forward_family import ACTIVATION_COPIES
 from hfmem.model.forward_shapes import Attention, LayerShape, Mlp, Stored
@@ -47,8 +48,7 @@ def text_encoder(config: Config, *, tokens: int) -> TowerLayers | None:
             parallel_mlp=None,
             stored=Stored(key=0, value=0),
         ),
-        norm="layer_norm",
-        copies_attention=hears,
+        backward=Backward(norm="layer_norm", copies_attention=hears),
         scaled=False,
         hooked=True,
         eager=False,

@@ -7,19 +7,17 @@ An encoder that is not here has no figure in training, and the answer says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from hfmem.model.backward_families import Backward
 from hfmem.model.components import Component
 from hfmem.model.config import Config
 from hfmem.model.forward_family import ACTIVATION_COPIES
 from hfmem.model.forward_shapes import Attention, LayerShape, Mlp, Stored
 from hfmem.model.media import TowerPass
 from hfmem.model.vision_towers import NAMED_TOWERS
-
-TowerNorm = Literal["rms", "layer_norm"]
 
 
 class TowerLayers(Struct, frozen=True, kw_only=True):
@@ -31,9 +29,9 @@ class TowerLayers(Struct, frozen=True, kw_only=True):
     count: int
     hidden: int
     shape: LayerShape
-    norm: TowerNorm
-    copies_attention: bool
-    """The attention's output is laid out by heads, and copied before the output projection."""
+    backward: Backward
+    values_normed: bool = False
+    """Values pass a norm without a weight, in fp32."""
     scaled: bool
     """Both results are multiplied with a trained vector, whose gradient takes them."""
     hooked: bool
@@ -46,7 +44,7 @@ class TowerLayers(Struct, frozen=True, kw_only=True):
     tokens: int
     """Positions of one of them."""
     values: int
-    """Pixel or mel values of all of them, which the first convolution keeps."""
+    """Pixel or mel values of all of them, and what else their convolutions keep."""
     mask_pairs: int
     """Pairs of positions in a mask that all layers share."""
     source: str
@@ -57,19 +55,30 @@ class TowerLayers(Struct, frozen=True, kw_only=True):
         return self.sequences * self.tokens
 
 
+_PLAIN = Backward(norm="layer_norm")
+_COPIED = Backward(norm="layer_norm", copies_attention=True)
+_RMS = Backward(norm="rms", copies_attention=True)
+
+
 class _Form(Struct, frozen=True, kw_only=True):
     model_types: tuple[str, ...]
     source: str
-    norm: TowerNorm = "layer_norm"
+    backward: Backward = _PLAIN
     gated: bool = False
+    width: str | None = None
+    """Key of the MLP's width, where it is not the usual one."""
+    heads_normed: bool = False
+    """Query, keys and values are normed by heads."""
     fused_qkv: bool = False
     """Query, keys and values are views of one projection; query and keys are rotated."""
-    copies_attention: bool = False
     scaled: bool = False
     masked: bool = False
     """All positions of the pass attend under one dense mask."""
     hooked: bool = True
     """``get_input_embeddings`` of its class gives a module."""
+    convolves: bool = False
+    """Whisper's two convolutions: both sides of the activations of twice and of once as many
+    positions are kept."""
 
 
 _FORMS: tuple[_Form, ...] = (
@@ -92,7 +101,7 @@ _FORMS: tuple[_Form, ...] = (
     ),
     _Form(
         model_types=("pixtral",),
-        norm="rms",
+        backward=Backward(norm="rms"),
         gated=True,
         masked=True,
         source="models/pixtral/modeling_pixtral.py: PixtralAttentionLayer",
@@ -103,27 +112,50 @@ _FORMS: tuple[_Form, ...] = (
             *("qwen3_5_vision", "qwen3_5", "qwen3_5_moe_vision", "qwen3_5_moe"),
         ),
         fused_qkv=True,
-        copies_attention=True,
+        backward=_COPIED,
         hooked=False,
         source="models/qwen3_vl/modeling_qwen3_vl.py: Qwen3VLVisionBlock",
     ),
     _Form(
         model_types=("qwen2_vl_vision", "qwen2_vl"),
         fused_qkv=True,
-        copies_attention=True,
+        backward=_COPIED,
         source="models/qwen2_vl/modeling_qwen2_vl.py: Qwen2VLVisionBlock",
     ),
     _Form(
         model_types=("qwen2_5_vl_vision", "qwen2_5_vl"),
-        norm="rms",
+        backward=_RMS,
         gated=True,
         fused_qkv=True,
-        copies_attention=True,
         source="models/qwen2_5_vl/modeling_qwen2_5_vl.py: Qwen2_5_VLVisionBlock",
     ),
     _Form(
+        model_types=("qwen2_5_omni_vision_encoder",),
+        backward=_RMS,
+        gated=True,
+        source="models/qwen2_5_omni/modeling_qwen2_5_omni.py: Qwen2_5OmniVisionBlock",
+    ),
+    _Form(
+        model_types=("glm4v_vision", "glm4v_moe_vision"),
+        backward=_RMS,
+        gated=True,
+        fused_qkv=True,
+        width="out_hidden_size",
+        hooked=False,
+        source="models/glm4v/modeling_glm4v.py: Glm4vVisionBlock",
+    ),
+    _Form(
+        model_types=("gemma4_vision",),
+        backward=Backward(norm="rms_fp32", mixer_norms=2, mlp_norms=2),
+        gated=True,
+        heads_normed=True,
+        hooked=False,
+        source="models/gemma4/modeling_gemma4.py: Gemma4VisionEncoderLayer",
+    ),
+    _Form(
         model_types=("qwen2_audio_encoder", "voxtral_encoder", "audioflamingo3_encoder"),
-        copies_attention=True,
+        backward=_COPIED,
+        convolves=True,
         source="models/whisper/modeling_whisper.py: WhisperEncoderLayer",
     ),
 )
@@ -149,6 +181,8 @@ def tower_layers(config: Config, run: TowerPass) -> TowerLayers | None:
     width = section.integer_or_none("encoder_ffn_dim", low=1) or section.integer_or_none(
         "intermediate_size", low=1
     )
+    if form.width is not None:
+        width = section.integer(form.width, low=1)
     inner = width or hidden * (section.integer_or_none("mlp_ratio", low=1) or 4)
     name = section.text("hidden_act") or section.text("activation_function") or "gelu"
     return _layers(
@@ -188,6 +222,7 @@ def _layers(
                 head_dim=each,
                 v_head_dim=each,
                 fused_qkv=form.fused_qkv,
+                qk_norm=form.heads_normed,
             ),
             feed_forward=Mlp(
                 width=inner,
@@ -197,14 +232,14 @@ def _layers(
             parallel_mlp=None,
             stored=Stored(key=0, value=0),
         ),
-        norm=form.norm,
-        copies_attention=form.copies_attention,
+        backward=form.backward,
+        values_normed=form.heads_normed,
         scaled=form.scaled,
         hooked=form.hooked,
         eager=eager,
         sequences=sequences,
         tokens=tokens,
-        values=run.values * run.items,
+        values=run.values * run.items + (5 * hidden * sequences * tokens if form.convolves else 0),
         mask_pairs=sequences * tokens**2 if form.masked else 0,
         source=f"transformers 5.23 {form.source}",
     )

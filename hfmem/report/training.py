@@ -2,78 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from hfmem.answer import Failure
-from hfmem.hardware.catalogue import COMMON
-from hfmem.hardware.training_fit import TrainingFit
 from hfmem.memory.training_estimate import TRAINING_PARTS
 from hfmem.memory.training_rollout import completion_tokens, generated_at_once
 from hfmem.memory.training_run import ONLINE, TrainingRun
 from hfmem.report import explain
+from hfmem.report.grids import INDENT, bar, bar_width, grid, labelled
 from hfmem.report.phrases import SOURCES, plural, share, size, span
 from hfmem.report.screen import Screen
-from hfmem.report.table import bar, grid, rules_table, verdict_style
+from hfmem.report.training_fits import fits_table, methods_table
 from hfmem.text import clean
-from hfmem.training import MethodRow, Plan
+from hfmem.training import Plan
 from hfmem.units import count, gb, gib
-
-_INDENT = (0, 0, 0, 2)
 
 
 def render(plan: Plan, screen: Screen, *, explained: bool) -> RenderableType:
     """The whole answer of one model."""
     blocks: list[RenderableType] = [_headline(plan), _total(plan), _breakdown(plan, screen)]
-    blocks.append(_facts(plan))
+    blocks.append(labelled(fact_rows(plan)))
     if plan.fit:
-        blocks.append(_fits(plan.fit))
+        blocks.append(fits_table(plan.fit, screen))
     if plan.methods:
-        blocks.append(_methods(plan.methods))
+        blocks.append(methods_table(plan.methods, screen))
     if plan.rules:
+        from hfmem.report.rules import rules_table
+
         blocks.append(rules_table(plan.rules, screen))
     if plan.notes:
-        blocks.append(_notes([clean(note.message, limit=1000) for note in plan.notes]))
+        notes = (("note", clean(note.message, limit=1000)) for note in plan.notes)
+        blocks.append(labelled(notes, style="yellow"))
     if explained:
         blocks.append(_explained(plan))
     spaced: list[RenderableType] = []
     for block in blocks:
         spaced += [block, Text()]
     return Group(*spaced[:-1])
-
-
-def rows(answers: Sequence[Plan | Failure]) -> RenderableType:
-    """Several models: one row each, and what failed."""
-    table = grid(header=True)
-    table.add_column("model", overflow="fold")
-    for heading in ("trainable", "weights", "gradients", "optimizer", "activations", "total"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    first = next((answer for answer in answers if isinstance(answer, Plan)), None)
-    for fit in first.fit if first else ():
-        table.add_column(clean(fit.group.gpu.id), no_wrap=True)
-    for answer in answers:
-        if isinstance(answer, Failure):
-            table.add_row(clean(answer.model, limit=200), Text("failed", style="red"))
-            continue
-        memory = answer.memory
-        sizes = {
-            name: "unknown" if name in memory.unknown else size(memory.peak.part(name).bytes)
-            for name in TRAINING_PARTS
-        }
-        table.add_row(
-            clean(answer.model.name, limit=200),
-            count(memory.trainable),
-            *(sizes[name] for name in ("weights", "gradients", "optimizer", "activations")),
-            ("> " if memory.unknown else "") + size(memory.peak.memory.bytes),
-            *(
-                Text(fit.verdict or "unknown", style=verdict_style(fit.verdict))
-                for fit in answer.fit
-            ),
-        )
-    return table
 
 
 def _headline(plan: Plan) -> Text:
@@ -140,32 +108,23 @@ def question(run: TrainingRun, *, seq_len: int) -> str:
 
 def _breakdown(plan: Plan, screen: Screen) -> RenderableType:
     peak = plan.memory.peak
+    width = bar_width(screen.columns)
     table = grid()
-    table.add_column()
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    if width:
+        table.add_column(no_wrap=True, style="cyan")
     table.add_column(style="dim")
-    width = max(8, min(40, screen.columns - 52))
     for name in TRAINING_PARTS:
         if name in plan.memory.unknown:
-            table.add_row(name, "unknown", "", "", "")
+            table.add_row(name, "unknown")
             continue
         term = peak.part(name)
-        drawn = Text(bar(term.bytes, peak.memory.bytes, width=width), style="cyan")
-        table.add_row(
-            name, size(term.bytes), share(term.bytes, peak.memory.bytes), drawn, term.basis
-        )
-    return Padding(table, _INDENT)
-
-
-def _facts(plan: Plan) -> RenderableType:
-    table = grid()
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in fact_rows(plan):
-        table.add_row(label, value)
-    return Padding(table, _INDENT)
+        drawn = [bar(term.bytes, peak.memory.bytes, width=width)] if width else []
+        part = share(term.bytes, peak.memory.bytes)
+        table.add_row(name, size(term.bytes), part, *drawn, term.basis)
+    return Padding(table, INDENT)
 
 
 def fact_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
@@ -185,7 +144,8 @@ def fact_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
     sequences = run.micro_batch * run.grad_accum * run.parallel.dp
     words = f"{plural(sequences, 'sequence')} a step, {sequences * memory.seq_len:,} tokens"
     if run.grad_accum > 1 or run.parallel.dp > 1:
-        words += f" ({run.micro_batch} × {run.grad_accum} accumulated × {run.parallel.dp} ranks)"
+        words += f" ({run.micro_batch} × {run.grad_accum} accumulated × "
+        words += f"{plural(run.parallel.dp, 'rank')})"
     yield "batch", Text(words)
     if run.objective in ONLINE:
         yield "rollout", Text(_rollout(run, seq_len=memory.seq_len))
@@ -206,97 +166,6 @@ def _rollout(run: TrainingRun, *, seq_len: int) -> str:
     return f"{words}, by vLLM in {share:.0%} of each card{sleeps}"
 
 
-def _fits(fits: tuple[TrainingFit, ...]) -> RenderableType:
-    table = grid(header=True)
-    table.add_column("gpu", overflow="fold")
-    table.add_column("", no_wrap=True)
-    table.add_column("headroom", justify="right", no_wrap=True)
-    table.add_column("max micro-batch", justify="right", no_wrap=True)
-    table.add_column("max seq-len", justify="right", no_wrap=True)
-    table.add_column("step", justify="right", no_wrap=True)
-    for fit in fits:
-        times = f"{fit.group.count} × " if fit.group.count > 1 else ""
-        name = clean(fit.group.gpu.id)
-        table.add_row(
-            times + name,
-            Text(fit.verdict or "unknown", style=verdict_style(fit.verdict)),
-            "" if fit.headroom_bytes is None else size(fit.headroom_bytes),
-            "" if fit.max_micro_batch is None else f"{fit.max_micro_batch:,}",
-            "" if fit.max_seq_len is None else f"{fit.max_seq_len:,}",
-            "" if fit.step_seconds is None else f"{fit.step_seconds:,.2f} s",
-        )
-    lines = [Text(note, style="dim") for note in fit_notes(fits)]
-    return Padding(Group(table, *lines), _INDENT)
-
-
-def fit_notes(fits: tuple[TrainingFit, ...]) -> list[str]:
-    """What would make it fit, the fewest GPUs, and what the time of a step supposes."""
-    notes: list[str] = []
-    for fit in fits:
-        name = clean(fit.group.gpu.id)
-        if fit.refusal:
-            notes.append(f"{name}: {clean(fit.refusal, limit=300)}")
-        if fit.support:
-            notes.append(f"{name}: {clean(fit.support, limit=300)}")
-        if fit.verdict == "no":
-            change = f"it would fit with {fit.advice}" if fit.advice else "no change makes it fit"
-            notes.append(f"{name}: {change}")
-        if ranks := _ranks(fit):
-            notes.append(f"fewest {name}: {ranks}")
-    shares = [fit.mfu for fit in fits if fit.step_seconds is not None]
-    if shares:
-        notes.append(f"step: at {shares[0]:.0%} of the peak rate, communication aside")
-    return notes
-
-
-def _ranks(fit: TrainingFit) -> str:
-    """The fewest GPUs by stage; nothing to say where one GPU does at every stage."""
-    if all(ranks == 1 for _, ranks in fit.zero_ranks):
-        return ""
-    held = [
-        f"{ranks:,} {f'with ZeRO-{stage}' if stage else 'without sharding'}"
-        for stage, ranks in fit.zero_ranks
-        if ranks is not None
-    ]
-    if not held:
-        return "no number of them holds it at any ZeRO stage"
-    never = [f"ZeRO-{stage}" for stage, ranks in fit.zero_ranks if ranks is None and stage]
-    return ", ".join(held) + (f"; no number is enough with {' or '.join(never)}" if never else "")
-
-
-def _methods(methods: tuple[MethodRow, ...]) -> RenderableType:
-    table = grid(header=True)
-    table.add_column("method", overflow="fold")
-    table.add_column("trained", justify="right", no_wrap=True)
-    table.add_column("needs", justify="right", no_wrap=True)
-    table.add_column("fits on", overflow="fold")
-    for row in methods:
-        words = cards_words(row)
-        table.add_row(
-            row.name,
-            count(row.trainable),
-            size(row.need_bytes),
-            Text(words, style="" if any(fits for _, fits in row.cards) else "red"),
-        )
-    return Padding(table, _INDENT)
-
-
-def cards_words(row: MethodRow) -> str:
-    """The cards that hold a method, those that were named or the common ones."""
-    held = [card for card, fits in row.cards if fits]
-    named = len(row.cards) < len(COMMON)
-    return ", ".join(held) or ("not on one" if named else "none of the common cards")
-
-
-def _notes(messages: Sequence[str]) -> RenderableType:
-    table = grid()
-    table.add_column(style="yellow", no_wrap=True)
-    table.add_column(overflow="fold")
-    for message in messages:
-        table.add_row("note", message)
-    return Padding(table, _INDENT)
-
-
 def _explained(plan: Plan) -> RenderableType:
     """The largest phase, and of the others what differs from it."""
     memory = plan.memory
@@ -312,6 +181,6 @@ def _explained(plan: Plan) -> RenderableType:
         blocks += [heading, explain.tree(explain.steps(told, unknown=memory.unknown))]
         if same:
             names = ", ".join(part.name for part in same)
-            blocks.append(Padding(Text(f"{names}: as in {peak.name}", style="dim"), _INDENT))
+            blocks.append(Padding(Text(f"{names}: as in {peak.name}", style="dim"), INDENT))
         blocks.append(Text())
-    return Group(*blocks, explain.legend())
+    return Group(*blocks, *explain.tensors(plan.model), explain.legend())

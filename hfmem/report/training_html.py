@@ -14,7 +14,11 @@ from hfmem.text import clean
 from hfmem.training import Plan
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_OWN = "td.n,th.n{text-align:right}ul{padding-left:1.2em}figure{font-size:1.6em;margin:0}"
+_OWN = (
+    "main{padding-top:32px}h1,h2,h3{margin:28px 0 4px}h1:first-child{margin-top:0}"
+    "td.n,th.n{text-align:right}thead th{padding:6px 12px}.scroll{margin:16px 0}"
+    "ul{padding-left:1.2em}figure{font-size:1.6em;font-weight:620;margin:0}"
+)
 
 
 def document(
@@ -56,9 +60,9 @@ def _grid(block: Grid) -> Iterator[str]:
         )
         return f"<tr>{inner}</tr>"
 
-    yield f"<table><thead>{row(block.headings, 'th')}</thead><tbody>"
+    yield f"<div class=scroll><table><thead>{row(block.headings, 'th')}</thead><tbody>"
     yield from (row(cells, "td") for cells in block.rows)
-    yield "</tbody></table>"
+    yield "</tbody></table></div>"
 
 
 def _bullets(block: Bullets) -> Iterator[str]:

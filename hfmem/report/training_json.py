@@ -10,7 +10,8 @@ from hfmem.hardware.training_fit import TrainingFit
 from hfmem.memory.term import Term
 from hfmem.memory.training_estimate import TRAINING_PARTS
 from hfmem.memory.training_run import ONLINE, TrainingRun
-from hfmem.report.json import SCHEMA_VERSION, Object, dumps, failure, rule_object, term_object
+from hfmem.report.fit_json import Object
+from hfmem.report.json import SCHEMA_VERSION, dumps, failure, rule_object, term_object
 from hfmem.text import clean
 from hfmem.training import MethodRow, Plan
 
@@ -38,7 +39,7 @@ def line(answer: Plan | Failure) -> str:
 
 def asked(run: TrainingRun) -> Object:
     """The question, as asked; null where the answer depends on the model."""
-    layout = run.parallel
+    layout, shape = run.parallel, run.brings.image_size
     return {
         "task": "train",
         "method": run.method,
@@ -61,6 +62,10 @@ def asked(run: TrainingRun) -> Object:
         "lora_rank": run.lora.rank if run.adapted else None,
         "lora_targets": _targets(run) if run.adapted else None,
         "quantize": run.quantize if run.method == "qlora" else None,
+        "images": run.brings.images,
+        "image_size": None if shape is None else [shape[1], shape[0]],
+        "frames": run.brings.frames,
+        "audio_seconds": run.brings.audio_seconds,
         "parallel": {
             "tp": layout.tp,
             "pp": layout.pp,

@@ -8,9 +8,11 @@ from msgspec import Struct
 
 from hfmem.answer import Failure
 from hfmem.memory.training_estimate import TRAINING_PARTS
+from hfmem.report import tensors
 from hfmem.report.explain import amount, steps
 from hfmem.report.phrases import SOURCES, share, size, span
-from hfmem.report.training import cards_words, fact_rows, fit_notes, question
+from hfmem.report.training import fact_rows, question
+from hfmem.report.training_fits import cards_words, fit_notes
 from hfmem.training import Plan
 from hfmem.units import count, gb
 
@@ -194,6 +196,9 @@ def _explained(plan: Plan) -> Iterator[Section]:
             term = step.term
             told = f"{term.name}: {amount(step)}, {term.basis}. {term.because}"
             lines.append((step.depth + 1, told))
+    if (held := tensors.stored(plan.model)) is not None:
+        lines.append((0, f"tensors: {tensors.heading(held)}"))
+        lines += ((1, line) for line in tensors.lines(held))
     yield Section(
         heading=f"{plan.model.name}: where the numbers come from",
         level=4,

@@ -156,6 +156,26 @@ def test_adapter_config(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
     assert result["parameters"]["trainable"] == 32 * 8 * (8192 + 5120)
 
 
+# A file of one tensor without a config.json: nobody knows its activations.
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--gpu h100", "whether it fits cannot be judged without activations and logits."),
+        ("--fail-over 1TiB", "the limit cannot be judged without activations and logits."),
+    ],
+)
+def test_what_nobody_can_judge_is_an_error(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: str, says: str
+) -> None:
+    entry = {"dtype": "BF16", "shape": [64, 64], "data_offsets": [0, 8192]}
+    header = json.dumps({"model.layers.0.self_attn.q_proj.weight": entry}).encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8192))
+    code, _, err = run(capsys, f"{path} {words}")
+    assert code == 2
+    assert says in err
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [

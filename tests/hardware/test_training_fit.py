@@ -43,6 +43,15 @@ def test_limits_are_exact() -> None:
     assert need(seq_len=found.max_seq_len + 1) > gpu.usable_bytes
 
 
+def test_no_advice_to_quantize_what_is_quantized() -> None:
+    """transformers 5.23 quantizers/auto.py: merge_quantization_configs refuses bitsandbytes."""
+    gptq = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+    packed = model_of({**LLAMA_8B, "num_hidden_layers": 160, "quantization_config": gptq})
+    run = replace(RUN, method="lora", precision="bf16-mixed")
+    found = judge_training(group("rtx-4090"), model=packed, run=run)
+    assert (found.verdict, found.advice) == ("no", "")
+
+
 def test_the_advice_fits() -> None:
     run = replace(RUN, checkpointing="none", seq_len=32768, method="lora")
     found = judge_training(group("h100"), model=LLAMA, run=run)

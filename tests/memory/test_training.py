@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from hfmem.errors import UsageError
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TRAINING_PARTS
+from hfmem.memory.training_loss import loss_bytes
 from hfmem.memory.training_pass import layer_order, saving_of
 from hfmem.memory.training_run import Parallel, TrainingRun
 from hfmem.memory.training_saved import layer_saved
@@ -92,6 +93,48 @@ def test_other_losses_hold_less(loss: str) -> None:
         training_estimate(LLAMA, replace(run, loss=loss)).phases[0].part("logits").bytes
         < training_estimate(LLAMA, run).phases[0].part("logits").bytes / 4
     )
+
+
+@pytest.mark.parametrize(
+    ("width", "weight_cast", "trained", "head", "beside"),
+    [
+        # liger-kernel 0.8.2 ops/fused_linear_cross_entropy.py: grad_weight is zeros_like(weight).
+        # ``grad_weight += torch.mm(…).float()``: a bf16 product and its fp32 copy.
+        (2, False, True, 2, 6),
+        # ``torch.addmm(out=grad_weight)`` adds in place; autocast copies the weight for the logits.
+        (2, True, True, 4, 2),
+        (4, False, True, 4, 4),
+        # A frozen head has no gradient.
+        (2, False, False, 0, 0),
+        (2, True, False, 0, 2),
+    ],
+)
+def test_ligers_loss(width: int, weight_cast: bool, trained: bool, head: int, beside: int) -> None:
+    """Pieces of next_power_of_2(2,048 / 32) = 64 tokens; 128,256 entries are 32 times 4,096."""
+    found = loss_bytes(
+        "fused",
+        rows=2048,
+        vocab=128_256,
+        hidden=4096,
+        width=width,
+        capped=False,
+        head_trained=trained,
+        weight_cast=weight_cast,
+        stream=4 if weight_cast else width,
+    )
+    matrix = 128_256 * 4096
+    kept = 2048 * 4096 * (4 if weight_cast else width) + matrix * head
+    assert found.forward == 64 * 128_256 * width + kept + matrix * beside
+    assert found.backward == kept
+
+
+def test_ligers_gradients_are_counted_once() -> None:
+    """They replace what the loss reads: no logits, no input of the head."""
+    run = replace(PLAIN, loss="fused", checkpointing="full")
+    forward = training_estimate(LLAMA, run).phases[0]
+    around = forward.part("activations").bytes - 32 * 2048 * 4096 * 2
+    # Final norm (fp32 copy, normed, deviation), cosine and sine in bf16, token ids.
+    assert around == 2048 * (4096 * 6 + 4 + 2 * 128 * 2 + 8)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +239,11 @@ def _adds_up(term: object) -> None:
         (TrainingRun(parallel=Parallel(sp=True)), "tensor-parallel"),
         (TrainingRun(parallel=Parallel(dp=3, ep=2)), "expert-parallel"),
         (TrainingRun(optimizer_in_backward=True, grad_accum=2), "accumulate"),
+        # torch 2.13 _fsdp_collectives.py runs the hooks of sharded parameters; DeepSpeed has none.
+        (
+            TrainingRun(optimizer_in_backward=True, parallel=Parallel(dp=8, zero=2)),
+            "DeepSpeed does not",
+        ),
         (TrainingRun(method="qlora", precision="fp32"), "16 bits"),
         (TrainingRun(method="qlora", quantize="gptq-4bit"), "no scheme"),
     ],
@@ -232,6 +280,39 @@ def test_quantized_weights_are_not_trained_in_full() -> None:
     }
     with pytest.raises(UsageError, match="trained in full"):
         training_estimate(model_of(packed), PLAIN)
+
+
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+FP8 = {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}
+NF4 = {
+    "quant_method": "bitsandbytes",
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": True,
+    "bnb_4bit_quant_storage": "uint8",
+}
+
+
+@pytest.mark.parametrize("settings", [GPTQ, FP8])
+def test_what_another_library_has_quantized_is_not_quantized_anew(
+    settings: dict[str, object],
+) -> None:
+    """transformers 5.23 quantizers/auto.py: merge_quantization_configs raises ValueError."""
+    packed = model_of({**LLAMA_8B, "quantization_config": settings})
+    with pytest.raises(UsageError, match="quantized already"):
+        training_estimate(packed, replace(PLAIN, method="qlora"))
+    assert training_estimate(packed, replace(PLAIN, method="lora")).trainable == 41_943_040
+
+
+def test_what_bitsandbytes_has_quantized_stays_as_it_is() -> None:
+    """The checkpoint's own settings win: nf4 with double quantization, whatever is asked."""
+    run = replace(PLAIN, method="qlora", precision="bf16-mixed")
+    packed = model_of({**LLAMA_8B, "quantization_config": NF4})
+    plain, *asked = (
+        training_estimate(model, replace(run, quantize=quantize)).peak.part("weights").bytes
+        for model, quantize in ((LLAMA, "nf4-dq"), (packed, "nf4-dq"), (packed, "int8"))
+    )
+    assert asked == [pytest.approx(plain, rel=1e-4)] * 2
 
 
 def test_an_unknown_family_tells_its_states_only() -> None:

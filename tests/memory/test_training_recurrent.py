@@ -69,6 +69,45 @@ def test_saved_by_autograd(config: dict[str, object], method: str, measured: flo
         assert layer_saved(shape, saving).bytes() / 512 == pytest.approx(measured, rel=0.01)
 
 
+FALCON: dict[str, object] = {
+    "model_type": "falcon_h1",
+    "hidden_size": 64,
+    "intermediate_size": 112,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 24,
+    "mamba_n_heads": 8,
+    "mamba_d_head": 16,
+    "mamba_n_groups": 1,
+    "mamba_d_state": 48,
+    "mamba_chunk_size": 64,
+    "mamba_expand": 2,
+    "mamba_d_ssm": 128,
+    "vocab_size": 128,
+    "dtype": "bfloat16",
+}
+
+
+@pytest.mark.parametrize(
+    ("normed", "method", "measured"),
+    [
+        (False, "full", 22288.82),
+        (False, "lora", 20624.70),
+        (True, "full", 24084.82),
+        (True, "lora", 21908.70),
+    ],
+)
+def test_attention_beside_a_scan(normed: bool, method: str, measured: float) -> None:
+    """256 tokens, at two and at four layers; the states of a padded fifth chunk are not counted."""
+    model = model_of({**FALCON, "mamba_rms_norm": normed})
+    assert model.forward is not None
+    run = TrainingRun(precision="bf16", seq_len=256, method=method)
+    saving = saving_of(model, model.forward, run, tokens=256)
+    for shape in layer_order(model.forward):
+        assert layer_saved(shape, saving).bytes() / 256 == pytest.approx(measured, rel=0.01)
+
+
 @pytest.mark.parametrize("config", [GATED_DELTA, MAMBA2])
 def test_kernels_keep_less(config: dict[str, object]) -> None:
     model = model_of(config)
@@ -164,8 +203,7 @@ def test_peak_of_a_step(model_type: str, checkpointing: str, peak: int) -> None:
     run = TrainingRun(precision="bf16", seq_len=1024, checkpointing=checkpointing, device="cpu")
     found = training_estimate(model, run)
     assert found.peak.name == "backward"
-    within = 0.06 if model_type == "falcon_h1" else 0.03
-    assert found.peak.tensor_bytes == pytest.approx(peak, rel=within)
+    assert found.peak.tensor_bytes == pytest.approx(peak, rel=0.03)
 
 
 @pytest.mark.parametrize(

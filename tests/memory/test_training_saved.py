@@ -8,6 +8,7 @@ up, parameters and buffers apart, at four and at eight layers. 37 tokens, no dro
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from hfmem.memory.training_pass import layer_order, saving_of
 from hfmem.memory.training_run import TrainingRun
@@ -76,6 +77,42 @@ def test_saved_by_autograd(
     saving = saving_of(model, model.forward, run, tokens=TOKENS)
     for shape in layer_order(model.forward):
         assert layer_saved(shape, saving).bytes() / TOKENS == pytest.approx(measured, abs=within)
+
+
+BERT = {**PLAIN_HEADS, "num_key_value_heads": 6}
+GPT2 = {"n_embd": 48, "n_head": 6, "n_layer": 4, "vocab_size": 200, "n_positions": 64}
+OPT = {**PLAIN_HEADS, "ffn_dim": 112, "word_embed_proj_dim": 48}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "config", "attention", "measured"),
+    [
+        ("bert", BERT, "sdpa", 1344),
+        ("bert", BERT, "eager", 3240),
+        ("gpt2", GPT2, "sdpa", 2816),
+        ("gpt2", GPT2, "eager", 4712),
+        ("opt", OPT, "sdpa", 1120),
+        ("opt", OPT, "eager", 3400),
+        # Without its masks of 48 bytes after attention and MLP.
+        ("bert", {**BERT, "hidden_dropout_prob": 0.0}, "sdpa", 1344 - 96),
+        # And without dropped scores and their masks: 6 heads × 64 × (2 + 1).
+        ("bert", {**BERT, "attention_probs_dropout_prob": 0.0}, "eager", 3240 - 1152),
+    ],
+)
+def test_dropouts_keep_their_masks(
+    model_type: str, config: dict[str, object], attention: str, measured: float
+) -> None:
+    """64 tokens, the dropouts of the classes through ``torch.native_dropout`` as CUDA runs them;
+    a LayerNorm's statistics have 4 bytes more there, two times."""
+    model = model_of({"model_type": model_type, "dtype": "bfloat16", **config})
+    run = TrainingRun(precision="bf16", attention=attention, seq_len=64)
+    assert model.forward is not None
+    saving = saving_of(model, model.forward, run, tokens=64)
+    for shape in layer_order(model.forward):
+        assert layer_saved(shape, saving).bytes() / 64 == measured + 8
+    undropped = saving_of(model, model.forward, replace(run, objective="dpo"), tokens=64)
+    assert undropped.dropouts == 0
+    assert not undropped.drops_scores
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,18 @@ def test_gradients_stay_whole_without_synchronization() -> None:
     assert accumulated.part("gradients").bytes == 2 * P
 
 
+def test_fsdp_steps_what_it_reduces_together() -> None:
+    """torch 2.13 _fsdp_collectives.py, foreach_reduce: a group's shards, then their hooks.
+
+    The largest group is the root: embedding and head of 128,256 × 4,096 and the last norm.
+    """
+    layout = Parallel(dp=8, fsdp="full")
+    found = step(layout, precision="bf16", optimizer_in_backward=True)
+    assert found.part("gradients").bytes == pytest.approx(
+        2 * (2 * 128_256 * 4096 + 4096) / 8, rel=1e-6
+    )
+
+
 def test_hybrid_sharding_stays_inside_a_node() -> None:
     full = step(Parallel(dp=32, fsdp="full")).part("weights").bytes
     hybrid = step(Parallel(dp=32, fsdp="hybrid")).part("weights").bytes

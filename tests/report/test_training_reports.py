@@ -12,11 +12,19 @@ from msgspec.structs import replace
 from hfmem.answer import Failure
 from hfmem.hardware.catalogue import parse_gpu
 from hfmem.hardware.training_fit import judge_training
+from hfmem.memory.rules import Rule
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TRAINING_PARTS
 from hfmem.memory.training_run import TrainingRun
-from hfmem.report import training_csv, training_html, training_markdown
-from hfmem.training import Plan
+from hfmem.report import (
+    training,
+    training_csv,
+    training_html,
+    training_markdown,
+    training_rows,
+)
+from hfmem.report.screen import Screen, draw
+from hfmem.training import MethodRow, Plan
 from tests.memory.training_models import LLAMA_8B, model_of
 
 RUN = TrainingRun(method="lora", seq_len=1024)
@@ -76,6 +84,48 @@ def test_several_models_are_rows() -> None:
     text = training_markdown.document([plan_of("a/b"), plan_of("c/d"), FAILED])
     assert text.count("| a/b |") == text.count("| c/d |") == 1
     assert "model&#95;not&#95;found" in text or "model_not_found" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160, None])
+def test_the_table_of_one_model_cuts_nothing(width: int | None) -> None:
+    screen = Screen(width=width)
+    rule = Rule(
+        id="E9", name="states", formula="16 B", bytes=2**40, exact_bytes=2**39, comment="too much"
+    )
+    method = MethodRow(
+        name="LoRA, fused loss",
+        method="lora",
+        optimizer="adamw",
+        trainable=43_650_000,
+        need_bytes=17 * 2**30,
+        cards=(("h100-sxm", True), ("rtx-5060-ti-16gb", False)),
+    )
+    plan = replace(plan_of(gpu="h100:2"), rules=(rule,), methods=(method,))
+    text = draw(training.render(plan, screen, explained=False), screen)
+    assert "…" not in text
+    assert width is None or max(map(len, text.splitlines())) <= width
+    flat = "".join(text.split())
+    for words in (
+        *("activations", "optimizer", "2×h100-sxm", "maxseq-len", "E9states"),
+        *("1,024.0GiB", "512.00GiB", "17.00GiB", "LoRA,fusedloss"),
+    ):
+        assert words in flat
+    assert "h100-sxm" in flat
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 160, None])
+def test_the_rows_of_several_models_cut_nothing(width: int | None) -> None:
+    screen = Screen(width=width)
+    answers = [plan_of("org/model", gpu="h100"), FAILED]
+    text = draw(training_rows.render(answers, screen), screen)
+    assert "…" not in text
+    assert width is None or max(map(len, text.splitlines())) <= width
+    flat = "".join(text.split())
+    for words in ("org/model", "h100-sxm", "failed", "total"):
+        assert words in flat
+    verdict = answers[0].fit[0].verdict
+    assert verdict is not None
+    assert verdict in text.split()
 
 
 class _Tags(HTMLParser):
