@@ -10,12 +10,13 @@ Importing this package imports nothing else; what a name needs is imported when 
 
 from __future__ import annotations
 
+from os import fspath
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from hfmem._version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from os import PathLike
 
     from hfmem.answer import Estimate, Failure
@@ -191,6 +192,10 @@ class TrainKeywords(TypedDict, total=False):
     reference_model: bool | None
     global_batch: int | None
     mfu: float | None
+    images: int
+    image_size: str | tuple[int, int] | None
+    frames: int
+    audio_seconds: float
     completion_len: int | None
     generations: int | None
     vllm_gpu_memory_utilization: float | None
@@ -223,7 +228,8 @@ def estimate(model: str, **options: Unpack[Keywords]) -> Estimate:
     """
     from hfmem.auditing import one, options_of
 
-    return one(model, options_of(**options))
+    _check_names("estimate", options, of=Keywords)
+    return one(fspath(model), options_of(**options))
 
 
 def audit(models: Iterable[str], **options: Unpack[Keywords]) -> Iterator[Estimate | Failure]:
@@ -239,12 +245,13 @@ def audit(models: Iterable[str], **options: Unpack[Keywords]) -> Iterator[Estima
     from hfmem import auditing
     from hfmem.errors import UsageError
 
+    _check_names("audit", options, of=Keywords)
     if isinstance(models, str):
         raise UsageError(
             f"audit() was given the single name {models!r:.120}.",
             hint="Give it a list of names, or call hfmem.estimate.",
         )
-    items = (auditing.ListItem(model=model) for model in models)
+    items = (auditing.ListItem(model=fspath(model)) for model in models)
     expected = len(models) if isinstance(models, Sized) else None
     return auditing.audit(items, auditing.options_of(**options), expected=expected)
 
@@ -257,7 +264,18 @@ def train(model: str, **options: Unpack[TrainKeywords]) -> Plan:
     """
     from hfmem.planning import one
 
-    return one(model, **options)
+    _check_names("train", options, of=TrainKeywords)
+    return one(fspath(model), **options)
+
+
+def _check_names(function: str, options: Mapping[str, object], *, of: type) -> None:
+    """Refuse a keyword that is none, as Python does: a misspelt one must not be left out unsaid."""
+    from hfmem.flags import FLAGS
+
+    known = {*of.__annotations__, *(flag.name for flag in FLAGS if of is Keywords)}
+    for name in options:
+        if name not in known:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
 
 
 def __getattr__(name: str) -> object:

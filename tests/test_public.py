@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -56,6 +57,8 @@ def test_audit_keeps_the_order_and_never_ends_early() -> None:
     ("flags", "said"),
     [
         ({"ctx": 0}, "ctx"),
+        ({"ctx": "8k"}, "ctx is '8k', not a whole number"),
+        ({"ctx": 8192.0}, "ctx"),
         ({"batch": -1}, "batch"),
         ({"runtime": "tensorrt"}, "runtime"),
         ({"kv_dtype": "int1"}, "int1"),
@@ -69,3 +72,21 @@ def test_bad_arguments_are_usage_errors(flags: dict[str, object], said: str) -> 
     with pytest.raises(hfmem.UsageError, match=said) as caught:
         hfmem.estimate("Qwen/Qwen3-8B", source="recorded", **flags)
     assert caught.value.hint
+
+
+def test_a_misspelt_keyword_is_refused() -> None:
+    asked = {"gpus": "h100"}
+    with pytest.raises(TypeError, match=r"estimate\(\) got an unexpected keyword argument 'gpus'"):
+        hfmem.estimate("Qwen/Qwen3-8B", **asked)
+    with pytest.raises(TypeError, match=r"audit\(\) got"):
+        hfmem.audit(["Qwen/Qwen3-8B"], **asked)
+    with pytest.raises(TypeError, match=r"train\(\) got"):
+        hfmem.train("Qwen/Qwen3-8B", **asked)
+
+
+def test_a_model_is_a_text_or_a_path(tmp_path: Path) -> None:
+    (row,) = hfmem.audit([tmp_path], source="recorded")
+    assert isinstance(row, hfmem.Failure)
+    assert row.model == str(tmp_path)
+    with pytest.raises(TypeError):
+        next(hfmem.audit([5], source="recorded"))

@@ -1,15 +1,16 @@
-"""How a verb becomes a typer application, with every engine's flags beside its own options."""
+"""How a verb becomes a typer application, with groups of options beside its own."""
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Annotated
 
 import typer
 
+from hfmem.cli.groups import Group
 from hfmem.flag import Flag
 from hfmem.flags import FLAGS
 
@@ -19,29 +20,42 @@ _ENGINE_METAVARS = {
 }
 
 
-def with_engine_flags(command: Callable[..., int]) -> Callable[..., int]:
-    """A command that takes every engine's flags too, and gets them by name as ``engine``."""
-    signature = inspect.signature(command, eval_str=True)
-    own = [one for one in signature.parameters.values() if one.name != "engine"]
-    added = [
-        inspect.Parameter(
-            flag.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=False if flag.type == "switch" else None,
-            annotation=_annotation(flag),
+def with_groups(**groups: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """A decorator for a command that takes the options of groups too.
+
+    A parameter of the command that is called like a group stands for its options: they are
+    declared in its place, and it gets their values as a mapping by name.
+    """
+
+    def of(command: Callable[..., int]) -> Callable[..., int]:
+        signature = inspect.signature(command, eval_str=True)
+        declared: list[inspect.Parameter] = []
+        for own in signature.parameters.values():
+            if own.name in groups:
+                declared += _parameters(groups[own.name])
+            else:
+                declared.append(own.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+        @wraps(command)
+        def taking(**given: object) -> int:
+            values = {
+                name: {option: given.pop(option) for option in group}
+                for name, group in groups.items()
+            }
+            return command(**given, **values)
+
+        vars(taking)["__signature__"] = signature.replace(parameters=declared)
+        taking.__annotations__ = {one.name: one.annotation for one in declared}
+        return taking
+
+    return of
+
+
+def _parameters(group: Group) -> Iterator[inspect.Parameter]:
+    for name, (annotation, default) in group.items():
+        yield inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
         )
-        for flag in FLAGS
-    ]
-
-    @wraps(command)
-    def taking(**given: object) -> int:
-        engine = {flag.name: given.pop(flag.name) for flag in FLAGS}
-        return command(**given, engine=engine)
-
-    parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-    vars(taking)["__signature__"] = signature.replace(parameters=[*parameters, *added])
-    taking.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
-    return taking
 
 
 def _annotation(flag: Flag) -> object:
@@ -58,6 +72,12 @@ def _annotation(flag: Flag) -> object:
             rich_help_panel=panel,
         ),
     ]
+
+
+ENGINE: Group = {
+    flag.name: (_annotation(flag), False if flag.type == "switch" else None) for flag in FLAGS
+}
+"""Every engine's flags."""
 
 
 def new_app(verb: str) -> typer.Typer:

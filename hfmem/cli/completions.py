@@ -16,10 +16,10 @@ def verbs(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def runtimes(incomplete: str) -> Iterator[str]:
-    """The engines."""
-    from hfmem.runtimes import RUNTIMES
+    """The engines, and all of them side by side."""
+    from hfmem.runtimes import ALL, RUNTIMES
 
-    yield from (name for name in RUNTIMES if name.startswith(incomplete))
+    yield from (name for name in (*RUNTIMES, ALL) if name.startswith(incomplete))
 
 
 def kv_dtypes(incomplete: str) -> Iterator[str]:

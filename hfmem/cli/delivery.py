@@ -18,7 +18,7 @@ from hfmem.cli.output import (
     to_file,
     to_stdout,
 )
-from hfmem.cli.verdict import INTERRUPTED, verdict
+from hfmem.cli.verdict import INTERRUPTED, Judged, verdict
 from hfmem.errors import UsageError
 from hfmem.memory.workload import Workload
 from hfmem.report.document import Layout, renderer
@@ -51,14 +51,23 @@ class Delivery(Struct, frozen=True, kw_only=True):
         explain: bool,
         fail_over: str | None,
         single: bool,
+        parquet: bool = True,
     ) -> Delivery:
-        """What the options say. Raises UsageError where they contradict each other."""
+        """What the options say; not every verb writes ``parquet``.
+
+        Raises UsageError where the options contradict each other.
+        """
         target = None if output in (None, "-") else Path(str(output)).expanduser()
         chosen = choose_format(format=format, json=json, target=target)
+        if chosen == "parquet" and not parquet:
+            raise UsageError(
+                "train does not write Parquet.", hint="Choose csv, json, jsonl, markdown or html."
+            )
         if explain and chosen in ("csv", "parquet"):
             raise UsageError(
                 f"--explain has no place in {'CSV' if chosen == 'csv' else 'Parquet'}.",
-                hint="Choose table, markdown or json; json and jsonl explain every number anyway.",
+                hint="Choose table, markdown, html or json; json and jsonl explain every number "
+                "anyway.",
             )
         if target is not None:
             check_target(target)
@@ -118,24 +127,56 @@ class Speaker(Struct):
     """Says on standard error what the output does not show at once."""
 
     delivery: Delivery
+    silent: bool = False
+    """The output itself tells why a model failed."""
     said: int = 0
 
     def comment(self, answer: Estimate | Failure) -> None:
         """Complain of a failure, remark on a limit that is exceeded."""
         match answer:
             case Failure():
-                if self.delivery.shows_failures:
-                    return
-                if self.said < _COMPLAINTS:
-                    named = "" if answer.model in answer.message else f"{answer.model}: "
-                    complain(f"{named}{answer.message}", hint=answer.hint)
-                self.said += 1
+                self.complain_of(answer)
             case Estimate():
                 for note in answer.notes:
                     if note.code == "fallback":
                         remark(f"note: {answer.model.name}: {note.message}")
-                _complain_of_fits(answer)
-                _remark_on_limit(answer, self.delivery.fail_over)
+                memory = answer.memory
+                self.judge(
+                    answer.model.name,
+                    total=memory.peak.memory.bytes,
+                    unknown=memory.unknown,
+                    fits=answer.fit,
+                )
+
+    def complain_of(self, failure: Failure) -> None:
+        """Complain of a failure, unless the output tells it, or too many came before it."""
+        if self.silent:
+            return
+        if self.said < _COMPLAINTS:
+            named = "" if failure.model in failure.message else f"{failure.model}: "
+            complain(f"{named}{failure.message}", hint=failure.hint)
+        self.said += 1
+
+    def judge(
+        self, name: str, *, total: int, unknown: tuple[str, ...], fits: Iterable[Judged]
+    ) -> None:
+        """Say what makes the exit code more than a glance at the output tells: a judgement that
+        nobody can make, and by how much ``total`` is over the limit.
+        """
+        missing = " and ".join(part.replace("_", " ") for part in unknown) or "what is unknown"
+        if any(fit.verdict is None for fit in fits):
+            complain(
+                f"{name}: whether it fits cannot be judged without {missing}.",
+                hint="The notes say what is missing.",
+            )
+        limit = self.delivery.fail_over
+        if limit is not None and total > limit:
+            remark(f"over the limit: {name} needs {total:,} bytes, {total - limit:,} too many")
+        elif limit is not None and unknown:
+            complain(
+                f"{name}: the limit cannot be judged without {missing}.",
+                hint="--explain shows what is known.",
+            )
 
     def close(self) -> None:
         """Say how many more there were."""
@@ -161,7 +202,8 @@ def deliver(
         explain=delivery.explain,
     )
     streams = delivery.format == "jsonl" and to_screen
-    code, kept, speaker = 0, list[Estimate | Failure](), Speaker(delivery)
+    code, kept = 0, list[Estimate | Failure]()
+    speaker = Speaker(delivery, silent=delivery.shows_failures)
     try:
         for answer in progress(answers, expected=expected, quiet=streams):
             code = max(code, verdict(answer, delivery.fail_over))
@@ -195,26 +237,3 @@ def _write(text: str, target: Path | None) -> None:
         to_stdout(text)
     elif text:
         to_file(target, text)
-
-
-def _complain_of_fits(estimate: Estimate) -> None:
-    """Where nobody knows whether a card that was named holds the model."""
-    if any(fit.verdict is None for fit in estimate.fit):
-        unknown = " and ".join(name.replace("_", " ") for name in estimate.memory.unknown)
-        complain(
-            f"{estimate.model.name}: whether it fits cannot be judged without {unknown}.",
-            hint="The notes say what is missing.",
-        )
-
-
-def _remark_on_limit(estimate: Estimate, limit: int | None) -> None:
-    if limit is None:
-        return
-    total, name = estimate.memory.peak.memory.bytes, estimate.model.name
-    if total > limit:
-        remark(f"over the limit: {name} needs {total:,} bytes, {total - limit:,} too many")
-    elif estimate.memory.unknown:
-        complain(
-            f"{name}: the limit cannot be judged without {' and '.join(estimate.memory.unknown)}.",
-            hint="--explain shows what is known.",
-        )

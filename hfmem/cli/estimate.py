@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
-from hfmem.cli import asking, command, options
+from hfmem.cli import asking, command, groups, options
 from hfmem.errors import UsageError
 
 app = command.new_app("estimate")
@@ -15,38 +16,22 @@ app = command.new_app("estimate")
     "hfmem gpus (the catalogue of accelerators), hfmem record MODEL (facts for use without a "
     "network). Each has its --help."
 )
-@command.with_engine_flags
+@command.with_groups(
+    question=groups.QUESTION, access=groups.ACCESS, form=groups.FORM, engine=command.ENGINE
+)
 def estimate(
     models: options.Models,
-    ctx: options.Ctx = None,
-    batch: options.Batch = "1",
-    runtime: options.Runtime = "transformers",
-    kv_dtype: options.KvDtype = "auto",
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = None,
-    attention: options.Attention = None,
-    encoder_ctx: options.EncoderCtx = None,
-    images: options.Images = "0",
-    image_size: options.ImageSize = None,
-    frames: options.Frames = "0",
-    audio_seconds: options.AudioSeconds = "0",
-    device: options.Device = "cuda",
+    *,
+    question: Mapping[str, object],
     gpu: options.Gpus = None,
     fail_over: options.FailOver = None,
-    revision: options.Revision = None,
-    token: options.Token = None,
-    offline: options.Offline = False,
-    source: options.Source = "auto",
-    recorded: options.Recorded = None,
-    json: options.Json = False,
-    format: options.Format = None,
-    output: options.Output = None,
-    explain: options.Explain = False,
+    access: Mapping[str, object],
+    form: Mapping[str, object],
     rules: options.Rules = False,
     plot: options.Plot = None,
     gradient_checkpointing: options.GradientCheckpointing = False,
     sparse_attention: options.SparseAttention = False,
-    engine: Mapping[str, object] | None = None,
+    engine: Mapping[str, object],
     _version: options.Version = False,
 ) -> int:
     """What a Hugging Face model needs in memory, before the download."""
@@ -57,46 +42,26 @@ def estimate(
     from hfmem.cli.delivery import Delivery, deliver
 
     delivery = Delivery.of(
-        format=format,
-        json=json,
-        output=output,
-        explain=explain,
-        fail_over=fail_over,
-        single=len(models) == 1,
+        **cast("groups.FormWords", form), fail_over=fail_over, single=len(models) == 1
     )
     picture = None
     if plot is not None:
         from hfmem.cli.plot import Plot
 
         picture = Plot.of(plot, delivery=delivery)
-    workload = asking.workload_of(
-        ctx=ctx,
-        batch=batch,
-        runtime=runtime,
-        kv_dtype=kv_dtype,
-        dtype=dtype,
-        quantize=quantize,
-        attention=attention,
-        device=device,
-        encoder_ctx=encoder_ctx,
-        images=images,
-        image_size=image_size,
-        frames=frames,
-        audio_seconds=audio_seconds,
-        engine=engine or {},
-    )
+    workload = asking.workload_of(**cast("groups.QuestionWords", question), engine=engine)
     asked = auditing.Options(
         workload=workload,
         gpus=tuple(gpu or ()),
-        source=source,
-        recorded=recorded,
-        revision=revision,
-        token=token,
-        offline=offline,
         rules=rules,
+        **cast("groups.AccessWords", access),
     )
     items = tuple(auditing.ListItem(model=model) for model in models)
     answers = auditing.run(items, asked)
+    if models[0].isalpha():
+        from hfmem.cli.suggestions import with_verbs
+
+        answers = with_verbs(answers, first=models[0])
     if gradient_checkpointing or sparse_attention:
         from hfmem.cli.savers import told
 

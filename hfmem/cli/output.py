@@ -116,11 +116,11 @@ def replacing(path: Path) -> Iterator[Path]:
     A device or a pipe is written to as it is. Raises UsageError.
     """
     try:
+        if path.exists() and not path.is_file():
+            yield path
+            return
         # Of a link its target is replaced.
         final = path.resolve()
-        if final.exists() and not final.is_file():
-            yield final
-            return
         draft = final.with_name(f".{final.name[:100]}.{os.getpid()}.part")
         draft.touch(exist_ok=False)
         try:

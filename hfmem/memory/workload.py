@@ -98,49 +98,15 @@ def workload(
     ``dtype`` is a torch name such as ``bfloat16``; ``image_size`` is width and height, as a pair or
     as ``1920x1080``.
     """
-    for name, count in (("images", images), ("frames", frames)):
-        if not 0 <= count <= MAX_ITEMS:
-            raise UsageError(
-                f"{name} is {count!r:.40}, not a whole number from 0 to {MAX_ITEMS:,}.",
-                hint=f"Give --{name} a number in that range.",
-            )
-    if not 0 <= audio_seconds <= MAX_SECONDS:
-        raise UsageError(
-            f"audio-seconds is {audio_seconds!r:.40}, not a number from 0 to {MAX_SECONDS:,}.",
-            hint="Give --audio-seconds a number in that range.",
-        )
-    size = None if image_size is None else _height_and_width(image_size)
-    if size is not None and not (images or frames):
-        raise UsageError(
-            "--image-size says nothing without --images or --frames.",
-            hint="Add --images N or --frames N.",
-        )
-    for name, value, most in (
-        ("ctx", ctx, MAX_CTX),
-        ("batch", batch, MAX_BATCH),
-        ("encoder-ctx", encoder_ctx, MAX_CTX),
-    ):
-        if value is not None and not 1 <= value <= most:
-            raise UsageError(
-                f"{name} is {value!r:.40}, not a whole number from 1 to {most:,}.",
-                hint=f"Give --{name} a number in that range.",
-            )
-    load_dtype = None
-    if dtype not in (None, "auto"):
-        load_dtype = from_name(dtype)
-        if load_dtype not in FLOATS:
-            raise UsageError(
-                f"{dtype!r:.60} is not a type that weights can be loaded in.",
-                hint="Choose one of: auto, bfloat16, float16, float32, float64.",
-            )
-    for name, choice, choices in (
-        ("attention", attention, get_args(Attention)),
-        ("device", device, get_args(Device)),
-    ):
-        if choice is not None and choice not in choices:
-            raise UsageError(
-                f"There is no {name} {choice!r:.60}.", hint=f"Choose one of: {', '.join(choices)}."
-            )
+    size = _checked_media(
+        images=images, image_size=image_size, frames=frames, audio_seconds=audio_seconds
+    )
+    _check_range("ctx", ctx, most=MAX_CTX)
+    _check_range("batch", batch, most=MAX_BATCH)
+    _check_range("encoder-ctx", encoder_ctx, most=MAX_CTX)
+    load_dtype = _checked_dtype(dtype)
+    _check_choice("attention", attention, get_args(Attention))
+    _check_choice("device", device, get_args(Device))
     return Workload(
         ctx=ctx,
         batch=batch,
@@ -158,6 +124,64 @@ def workload(
         version=version,
         flags=flags,
     )
+
+
+def _checked_media(
+    *,
+    images: int,
+    image_size: str | tuple[int, int] | None,
+    frames: int,
+    audio_seconds: float,
+) -> tuple[int, int] | None:
+    """Height and width of the pictures and frames."""
+    for name, count in (("images", images), ("frames", frames)):
+        if not 0 <= count <= MAX_ITEMS:
+            raise UsageError(
+                f"{name} is {count!r:.40}, not a whole number from 0 to {MAX_ITEMS:,}.",
+                hint=f"Give --{name} a number in that range.",
+            )
+    if not 0 <= audio_seconds <= MAX_SECONDS:
+        raise UsageError(
+            f"audio-seconds is {audio_seconds!r:.40}, not a number from 0 to {MAX_SECONDS:,}.",
+            hint="Give --audio-seconds a number in that range.",
+        )
+    size = None if image_size is None else _height_and_width(image_size)
+    if size is not None and not (images or frames):
+        raise UsageError(
+            "--image-size says nothing without --images or --frames.",
+            hint="Add --images N or --frames N.",
+        )
+    return size
+
+
+def _check_range(name: str, value: int | None, *, most: int) -> None:
+    # The Python interface takes what its callers give it.
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if value is not None and not (whole and 1 <= value <= most):
+        raise UsageError(
+            f"{name} is {value!r:.40}, not a whole number from 1 to {most:,}.",
+            hint=f"Give --{name} a number in that range.",
+        )
+
+
+def _checked_dtype(name: str | None) -> str | None:
+    """As safetensors spells it; None is the runtime's own choice."""
+    if name in (None, "auto"):
+        return None
+    found = from_name(name)
+    if found not in FLOATS:
+        raise UsageError(
+            f"{name!r:.60} is not a type that weights can be loaded in.",
+            hint="Choose one of: auto, bfloat16, float16, float32, float64.",
+        )
+    return found
+
+
+def _check_choice(name: str, choice: str | None, choices: tuple[str, ...]) -> None:
+    if choice is not None and choice not in choices:
+        raise UsageError(
+            f"There is no {name} {choice!r:.60}.", hint=f"Choose one of: {', '.join(choices)}."
+        )
 
 
 def _height_and_width(given: str | tuple[int, int]) -> tuple[int, int]:

@@ -29,7 +29,7 @@ Renderer = Callable[[Answers, Layout], str]
 
 
 def renderer(name: Format) -> Renderer:
-    """The function that writes a format; what it needs is imported here and only here."""
+    """The function that writes a format; what every answer needs is imported here and only here."""
     match name:
         case "table":
             return _table_renderer()
@@ -83,7 +83,7 @@ def _table_renderer() -> Renderer:
     from rich.console import Group, RenderableType
     from rich.text import Text
 
-    from hfmem.report import explain, rows, table
+    from hfmem.report import table
     from hfmem.report.screen import draw
 
     def render(answers: Answers, layout: Layout) -> str:
@@ -94,8 +94,12 @@ def _table_renderer() -> Renderer:
         if layout.single:
             blocks = [table.render(estimates[0], layout.screen)]
         else:
+            from hfmem.report import rows
+
             blocks = [rows.render(answers, layout.workload, layout.screen)]
         if layout.explain:
+            from hfmem.report import explain
+
             for estimate in estimates:
                 if not layout.single:
                     blocks += [Text(), table.headline(estimate)]

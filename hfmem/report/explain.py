@@ -12,8 +12,10 @@ from rich.text import Text
 
 from hfmem.answer import Estimate
 from hfmem.memory.term import Term
+from hfmem.model.model import Model
 from hfmem.report.phrases import PART_LABELS, size, span
 from hfmem.report.speed import speed_words
+from hfmem.report.tensors import heading, rest_words, shape_words, stored
 from hfmem.text import clean
 
 _BECAUSE_LIMIT = 4000
@@ -57,22 +59,23 @@ def render(estimate: Estimate) -> RenderableType:
     others = [phase for phase in memory.phases if phase is not peak]
     blocks: list[RenderableType] = []
     for phase in (peak, *others):
-        heading = Text.assemble((f"{phase.name}  {size(phase.memory.bytes)}", "bold"))
+        title = Text.assemble((f"{phase.name}  {size(phase.memory.bytes)}", "bold"))
         if phase is peak:
-            heading.append("  the largest phase: its parts are the answer", style="dim")
+            title.append("  the largest phase: its parts are the answer", style="dim")
         same = [
             part for part in phase.memory.parts if phase is not peak and part in peak.memory.parts
         ]
         told = [part for part in phase.memory.parts if part not in same]
-        blocks += [heading, tree(steps(told, unknown=memory.unknown))]
+        blocks += [title, tree(steps(told, unknown=memory.unknown))]
         if same:
             names = ", ".join(PART_LABELS.get(part.name, part.name) for part in same)
             blocks.append(Padding(Text(f"{names}: as in {peak.name}", style="dim"), (0, 0, 0, 2)))
         blocks.append(Text())
+    blocks += tensors(estimate.model)
     if memory.host is not None:
-        heading = Text.assemble((f"host  {size(memory.host.bytes)}", "bold"))
-        heading.append("  in the host's memory, beside the devices", style="dim")
-        blocks += [heading, tree(steps(memory.host.parts)), Text()]
+        title = Text.assemble((f"host  {size(memory.host.bytes)}", "bold"))
+        title.append("  in the host's memory, beside the devices", style="dim")
+        blocks += [title, tree(steps(memory.host.parts)), Text()]
     found = estimate.throughput
     if found is not None:
         words = speed_words(found, batch=estimate.workload.batch) or "unknown"
@@ -83,6 +86,21 @@ def render(estimate: Estimate) -> RenderableType:
             Text(),
         ]
     return Group(*blocks, legend())
+
+
+def tensors(model: Model) -> Iterator[RenderableType]:
+    """What the files hold, which the weights are made of; nothing where that is not known."""
+    found = stored(model)
+    if found is None:
+        return
+    yield Text.assemble((f"tensors  {heading(found)}", "bold"))
+    for group in found.groups:
+        line = Text(clean(group.name, limit=200))
+        line.append(f"  {size(group.bytes)}  {group.bytes:,} B  {shape_words(group)}", style="dim")
+        yield Padding(line, (0, 0, 0, 2))
+    for words in rest_words(found):
+        yield Padding(Text(words, style="dim"), (0, 0, 0, 2))
+    yield Text()
 
 
 def tree(walk: Iterable[Step]) -> RenderableType:

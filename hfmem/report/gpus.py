@@ -5,41 +5,61 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from typing import Literal
 
 from msgspec.structs import asdict
 from rich.console import RenderableType
-from rich.table import Table
 
 from hfmem._version import __version__
 from hfmem.gpu import Gpu
+from hfmem.report.grids import Column, chosen, grid
 from hfmem.report.json import SCHEMA_VERSION, dumps
 from hfmem.report.screen import Screen
 from hfmem.units import GIB
 
+_FIGURES = ("usable", "bandwidth", "flops")
+_COLUMNS: tuple[Column, ...] = (
+    Column(name="name", heading="name", columns=18, keep=1),
+    Column(name="usable", heading="usable GiB", columns=12, keep=9),
+    Column(name="bandwidth", heading="GB/s", columns=8, keep=8),
+    Column(name="flops", heading="16-bit TFLOPS", columns=15, keep=7),
+    Column(name="generation", heading="generation", columns=12, keep=5),
+    Column(name="basis", heading="usable is", columns=11, keep=4),
+)
+
 
 def table(gpus: Sequence[Gpu], screen: Screen) -> RenderableType:
-    """One row a card: what --gpu takes, and what limits a model on it."""
-    grid = Table(
-        box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0), collapse_padding=True
-    )
-    grid.add_column("gpu", no_wrap=True, style="bold")
-    if screen.columns >= 90:
-        grid.add_column("name", overflow="fold")
-    grid.add_column("usable GiB", justify="right", no_wrap=True)
-    grid.add_column("GB/s", justify="right", no_wrap=True)
-    grid.add_column("16-bit TFLOPS", justify="right", no_wrap=True)
-    if screen.columns >= 76:
-        grid.add_column("generation", style="dim", no_wrap=True)
-        grid.add_column("usable is", style="dim", no_wrap=True)
-    for gpu in gpus:
-        row = [gpu.id]
-        if screen.columns >= 90:
-            row.append(gpu.name)
-        row += _figures(gpu)
-        if screen.columns >= 76:
-            row += [gpu.architecture, gpu.usable_basis]
-        grid.add_row(*row)
-    return grid
+    """One row a card: what --gpu takes, and what limits a model on it.
+
+    A narrow screen leaves out what says least; the name for --gpu is always there.
+    """
+    rows = [_cells(gpu) for gpu in gpus]
+    columns = _COLUMNS
+    if screen.width is not None:
+        longest = max((len(row["gpu"]) for row in rows), default=0)
+        columns = chosen(_COLUMNS, room=screen.width - longest)
+    drawn = grid(header=True)
+    drawn.add_column("gpu", overflow="fold", style="bold")
+    for column in columns:
+        right = column.name in _FIGURES
+        style = "dim" if column.name in ("generation", "basis") else ""
+        justify: Literal["left", "right"] = "right" if right else "left"
+        drawn.add_column(
+            column.heading, justify=justify, style=style, no_wrap=right, overflow="fold"
+        )
+    for row in rows:
+        drawn.add_row(row["gpu"], *(row[column.name] for column in columns))
+    return drawn
+
+
+def _cells(gpu: Gpu) -> dict[str, str]:
+    return {
+        "gpu": gpu.id,
+        "name": gpu.name,
+        **dict(zip(_FIGURES, _figures(gpu), strict=True)),
+        "generation": gpu.architecture,
+        "basis": gpu.usable_basis,
+    }
 
 
 def _figures(gpu: Gpu) -> list[str]:

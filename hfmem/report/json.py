@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from hfmem._version import __version__
 from hfmem.answer import Estimate, Failure, PerGpu
-from hfmem.hardware.fit import Fit
 from hfmem.memory.estimate import PARTS, Phase
-from hfmem.memory.precision import Rung
 from hfmem.memory.term import Term
 from hfmem.memory.workload import Workload
 from hfmem.model.packed_parameters import packed_parts
+from hfmem.report.fit_json import PROSE_LIMIT, Object, compared_object, fit_object, rung_object
 from hfmem.report.nulls import null_notes
 from hfmem.report.phrases import known_bytes_per_token, known_part, known_total
 from hfmem.report.quantizations_json import quantizations_json
@@ -22,18 +21,12 @@ from hfmem.report.speed import throughput_json
 from hfmem.text import clean
 
 if TYPE_CHECKING:
-    from hfmem.comparison import Compared
-    from hfmem.hardware.advice import Advice
-    from hfmem.memory.offload import DeviceMap
     from hfmem.memory.rules import Rule
     from hfmem.model.media import Media
 
 SCHEMA_VERSION = 1
 
-Object = dict[str, object]
-
 _NAME_LIMIT = 4096
-_PROSE_LIMIT = 4096
 
 
 def envelope(answers: Iterable[Estimate | Failure], workload: Workload) -> Object:
@@ -130,15 +123,15 @@ def result(estimate: Estimate) -> Object:
             "cached_bytes": estimate.download.cached_bytes,
             "disk_free_bytes": estimate.download.disk_free_bytes,
         },
-        "fit": [_fit(fit) for fit in estimate.fit],
-        "cards": [_fit(fit) for fit in estimate.cards],
+        "fit": [fit_object(fit) for fit in estimate.fit],
+        "cards": [fit_object(fit) for fit in estimate.cards],
         "throughput": throughput_json(estimate.throughput),
-        "precision": [_rung(rung) for rung in estimate.precision],
+        "precision": [rung_object(rung) for rung in estimate.precision],
         "quantizations": quantizations_json(estimate),
-        "runtimes": [_compared(one) for one in estimate.runtimes],
+        "runtimes": [compared_object(one) for one in estimate.runtimes],
         "rules": [rule_object(rule) for rule in estimate.rules],
         "notes": [
-            {"code": clean(note.code), "message": clean(note.message, limit=_PROSE_LIMIT)}
+            {"code": clean(note.code), "message": clean(note.message, limit=PROSE_LIMIT)}
             for note in (*estimate.notes, *null_notes(estimate))
         ],
     }
@@ -149,8 +142,8 @@ def failure(answer: Failure) -> Object:
     return {
         "model": clean(answer.model, limit=_NAME_LIMIT),
         "code": answer.code,
-        "message": clean(answer.message, limit=_PROSE_LIMIT),
-        "hint": clean(answer.hint, limit=_PROSE_LIMIT),
+        "message": clean(answer.message, limit=PROSE_LIMIT),
+        "hint": clean(answer.hint, limit=PROSE_LIMIT),
         "input": _columns(answer.input),
     }
 
@@ -165,9 +158,9 @@ def _multimodal(media: Media | None) -> Object | None:
     return {
         "tokens": media.tokens,
         "encoder_tokens": media.encoder_tokens,
-        "rule": clean(media.rule, limit=_PROSE_LIMIT),
-        "keys": [clean(key, limit=_PROSE_LIMIT) for key in media.keys],
-        "source": clean(media.source, limit=_PROSE_LIMIT),
+        "rule": clean(media.rule, limit=PROSE_LIMIT),
+        "keys": [clean(key, limit=PROSE_LIMIT) for key in media.keys],
+        "source": clean(media.source, limit=PROSE_LIMIT),
     }
 
 
@@ -242,87 +235,10 @@ def term_object(term: Term, *, known: bool = True) -> Object:
         "name": clean(term.name),
         "bytes": term.bytes if known else None,
         "basis": term.basis,
-        "because": clean(term.because, limit=_PROSE_LIMIT),
+        "because": clean(term.because, limit=PROSE_LIMIT),
         "low": low,
         "high": high,
         "parts": [term_object(part, known=known) for part in term.parts],
-    }
-
-
-def _fit(fit: Fit) -> Object:
-    return {
-        "gpu": clean(fit.group.gpu.id),
-        "count": fit.group.count,
-        "verdict": fit.verdict,
-        "fits": None if fit.verdict is None else fit.fits,
-        "decided_by": fit.decided_by,
-        "usable_bytes": fit.usable_bytes,
-        "headroom_bytes": fit.headroom_bytes,
-        "max_ctx": fit.max_ctx,
-        "max_batch": fit.max_batch,
-        "per_gpu_bytes": fit.per_gpu_bytes,
-        "note": clean(fit.group.note, limit=_PROSE_LIMIT),
-        "offload": _offload(fit.offload),
-        "kv_pool_bytes": None if fit.pool is None else fit.pool.bytes,
-        "kv_pool_tokens": None if fit.pool is None else fit.pool.tokens,
-        "smallest_count": fit.smallest_count,
-        "max_concurrency": None if fit.pool is None else round(float(fit.pool.concurrency), 2),
-        "refusal": None if fit.refusal is None else clean(fit.refusal, limit=_PROSE_LIMIT),
-        "advice": [_advice(one) for one in fit.advice],
-    }
-
-
-def _offload(found: DeviceMap | None) -> Object | None:
-    if found is None:
-        return None
-    return {
-        "layers": found.layers,
-        "gpu_layers": found.gpu_layers,
-        "gpu_bytes": found.gpu_bytes,
-        "host_bytes": found.host_bytes,
-        "max_memory_bytes": found.max_memory_bytes,
-    }
-
-
-def _compared(one: Compared) -> Object:
-    memory = one.memory
-    parts = {} if memory is None else {name: memory.peak.part(name).bytes for name in PARTS}
-    unknown = PARTS if memory is None else memory.unknown
-    sizes: Object = {
-        f"{name}_bytes": None if name in unknown else parts.get(name) for name in PARTS
-    }
-    total = None if memory is None or memory.unknown else memory.peak.memory.bytes
-    return {
-        "runtime": one.runtime,
-        "memory": {"total_bytes": total, **sizes},
-        "fit": [_fit(fit) for fit in one.fit],
-        "refusal": clean(one.refusal, limit=_PROSE_LIMIT) if one.refusal else None,
-    }
-
-
-def _advice(one: Advice) -> Object:
-    return {
-        "change": one.change,
-        "label": clean(one.label),
-        "gpu": clean(one.gpu),
-        "count": one.count,
-        "total_bytes": one.total_bytes,
-        "per_gpu_bytes": one.per_gpu_bytes,
-        "command": None
-        if one.command is None
-        else "\n".join(clean(line, limit=_PROSE_LIMIT) for line in one.command.split("\n")),
-    }
-
-
-def _rung(rung: Rung) -> Object:
-    return {
-        "scheme": rung.scheme,
-        "weights_bytes": rung.weights_bytes,
-        "total_bytes": rung.total_bytes,
-        "bits_per_weight": rung.bits_per_weight,
-        "smallest_gpu": rung.smallest_gpu,
-        "smallest_count": rung.smallest_count,
-        "note": clean(rung.note, limit=_PROSE_LIMIT),
     }
 
 
@@ -331,10 +247,10 @@ def rule_object(rule: Rule) -> Object:
     return {
         "id": rule.id,
         "name": rule.name,
-        "formula": clean(rule.formula, limit=_PROSE_LIMIT),
+        "formula": clean(rule.formula, limit=PROSE_LIMIT),
         "bytes": rule.bytes,
         "exact_bytes": rule.exact_bytes,
-        "comment": clean(rule.comment, limit=_PROSE_LIMIT),
+        "comment": clean(rule.comment, limit=PROSE_LIMIT),
     }
 
 

@@ -16,10 +16,8 @@ from hfmem.report.phrases import (
     group_id,
     host_words,
     known_parts,
-    known_total,
     note_messages,
     parameter_words,
-    plural,
     question,
     revision,
     share,
@@ -28,8 +26,11 @@ from hfmem.report.phrases import (
     smallest_words,
     span,
     stored_dtypes,
+    sum_words,
+    total_words,
 )
 from hfmem.report.speed import speed_words
+from hfmem.report.tensors import heading, lines, stored
 from hfmem.text import clean
 from hfmem.units import gb
 
@@ -51,8 +52,8 @@ def document(
     lines: list[str] = []
     if len(answers) == 1 and estimates:
         lines += _single(estimates[0])
-    elif estimates:
-        lines += _several(estimates, workload)
+    else:
+        lines += _several(estimates, failures, workload)
     if explain:
         for estimate in estimates:
             lines += _explained(estimate)
@@ -164,23 +165,28 @@ def _fit(estimate: Estimate) -> Iterator[str]:
     )
 
 
-def _several(estimates: Sequence[Estimate], workload: Workload) -> Iterator[str]:
-    gpus = tuple(group_id(fit) for fit in estimates[0].fit)
+def _several(
+    estimates: Sequence[Estimate], failures: Sequence[Failure], workload: Workload
+) -> Iterator[str]:
+    words = sum_words(estimates) + ([f"{len(failures):,} failed"] if failures else [])
+    yield f"**{escape(' · '.join(words))}**"
+    yield ""
     yield escape(question(workload, ctx=workload.ctx))
     yield ""
+    if not estimates:
+        return
+    gpus = tuple(group_id(fit) for fit in estimates[0].fit)
     rows = (
         (
             escape(estimate.model.name),
             *(size_or_unknown(amount) for amount in known_parts(estimate).values()),
-            f"**{size_or_unknown(known_total(estimate))}**",
+            f"**{total_words(estimate)}**",
             *(fit.verdict or "unknown" for fit in estimate.fit),
         )
         for estimate in estimates
     )
     headings = ("model", *(PART_LABELS[name] for name in PARTS), "total", *map(escape, gpus))
     yield from _grid(headings, rows, right=(1, 2, 3, 4, 5))
-    yield plural(len(estimates), "model")
-    yield ""
 
 
 def _failures(failures: Sequence[Failure]) -> Iterator[str]:
@@ -203,6 +209,9 @@ def _explained(estimate: Estimate) -> Iterator[str]:
             reason = escape(step.term.because, limit=4000)
             name = escape(step.term.name)
             yield f"{indent}- {name}: {amount(step)}, {step.term.basis}. {reason}"
+    if (found := stored(estimate.model)) is not None:
+        yield f"- **tensors**: {escape(heading(found))}"
+        yield from (f"  - {escape(line)}" for line in lines(found))
     yield ""
 
 

@@ -57,9 +57,10 @@ def _download(estimate: Estimate) -> Iterator[Note]:
 
 def _host(estimate: Estimate) -> Iterator[Note]:
     if estimate.memory.host is None:
-        why = "the weights are not known"
-        if estimate.workload.device in ("cpu", "mps") or estimate.workload.runtime == "mlx":
-            why = "the host's memory is the device's"
+        # Where the weights are known, only an engine whose device is the host leaves its part out.
+        one_memory = estimate.workload.device in ("cpu", "mps")
+        one_memory = one_memory or "weights" not in estimate.memory.unknown
+        why = "the host's memory is the device's" if one_memory else "the weights are not known"
         yield _because("host_unknown", ["host_bytes"], why)
 
 

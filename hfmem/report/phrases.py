@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hfmem.answer import Estimate
@@ -17,6 +18,7 @@ from hfmem.units import GIB, KIB, MIB, count, gib
 
 if TYPE_CHECKING:
     from hfmem.hardware.offered import Offer
+    from hfmem.hardware.training_fit import TrainingFit
 
 PART_LABELS = {
     "weights": "weights",
@@ -89,9 +91,32 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def sum_words(estimates: Sequence[Estimate]) -> list[str]:
+    """Several models in words: how many, all their peaks, and how many of them fit each GPU.
+
+    ``["2 models", "32.00 GiB together", "1 of 2 fit rtx-4090"]``.
+    """
+    words = [plural(len(estimates), "model")]
+    if not estimates:
+        return words
+    total = sum(estimate.memory.peak.memory.bytes for estimate in estimates)
+    unknown = any(estimate.memory.unknown for estimate in estimates)
+    words.append(f"{'at least ' if unknown else ''}{size(total)} together")
+    for index, fit in enumerate(estimates[0].fit):
+        fitting = sum(estimate.fit[index].fits for estimate in estimates)
+        words.append(f"{fitting} of {len(estimates)} fit {group_id(fit)}")
+    return words
+
+
 def known_total(estimate: Estimate) -> int | None:
     """The peak in bytes; None while a part of it is not known."""
     return None if estimate.memory.unknown else estimate.memory.peak.memory.bytes
+
+
+def total_words(estimate: Estimate) -> str:
+    """The peak, or what it is more than: ``> 2.00 GiB`` while a part is not known."""
+    total = known_total(estimate)
+    return f"> {size(estimate.memory.peak.memory.bytes)}" if total is None else size(total)
 
 
 def known_part(estimate: Estimate, name: str, *, phase: Phase | None = None) -> int | None:
@@ -123,7 +148,7 @@ def gpu_label(fit: Fit) -> str:
     return f"{fit.group.count} × {name}" if fit.group.count > 1 else name
 
 
-def group_id(fit: Fit) -> str:
+def group_id(fit: Fit | TrainingFit) -> str:
     """A group as ``--gpu`` takes it: ``h100-sxm:2``."""
     name = clean(fit.group.gpu.id, limit=60)
     return f"{name}:{fit.group.count}" if fit.group.count > 1 else name

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from hfmem.answer import Estimate
-from hfmem.hardware.catalogue import CURRENT_WORDS
-from hfmem.hardware.fit import Fit, Verdict
+from hfmem.hardware.catalogue import current_words
 from hfmem.memory.estimate import PARTS
 from hfmem.memory.precision import Rung
+from hfmem.report.fits import advice, fit_table, offloads
+from hfmem.report.grids import INDENT, NARROW, bar, bar_width, grid, labelled
 from hfmem.report.phrases import (
     PART_LABELS,
     SOURCES,
@@ -33,46 +32,52 @@ from hfmem.report.phrases import (
     span,
     stored_dtypes,
 )
-from hfmem.report.quantizations import quantizations_table
 from hfmem.report.screen import Screen
 from hfmem.report.speed import speed_words
+from hfmem.runtimes import RUNTIMES
 from hfmem.text import clean
 from hfmem.units import count, gb, gib
-
-if TYPE_CHECKING:
-    from hfmem.memory.rules import Rule
-
-_VERDICT_STYLES = {"fits": "green", "tight": "yellow", "offload": "yellow", "no": "red"}
-_NARROW = 60
-"""Columns below which a row keeps what decides, and leaves out the rest."""
-_INDENT = (0, 0, 0, 2)
 
 
 def render(estimate: Estimate, screen: Screen) -> RenderableType:
     """The whole answer of one model."""
     blocks: list[RenderableType] = [headline(estimate), _total(estimate)]
     blocks.append(_breakdown(estimate, screen))
-    blocks.append(_facts(estimate))
+    blocks.append(labelled(_fact_rows(estimate)))
     if fits := estimate.fit or estimate.cards:
         blocks.append(fit_table(fits, screen))
     if maps := [fit for fit in estimate.fit if fit.offload is not None]:
-        blocks.append(_offloads(maps))
+        blocks.append(offloads(maps))
     if (speed := _speed(estimate)) is not None:
         blocks.append(speed)
-    if estimate.runtimes:
-        blocks.append(_runtimes(estimate))
-    several = len(estimate.fit) > 1
-    blocks += [block for fit in estimate.fit if (block := _advice(fit, named=several)) is not None]
-    if estimate.precision:
-        blocks.append(_ladder(estimate.precision, screen))
-    offered = quantizations_table(estimate, grid(header=True), style=verdict_style)
-    if offered is not None:
-        blocks.append(offered)
-    if estimate.rules:
-        blocks.append(rules_table(estimate.rules, screen))
+    blocks += _on_request(estimate, screen)
     if notes := note_messages(estimate):
-        blocks.append(_notes(notes))
+        blocks.append(labelled((("note", message) for message in notes), style="yellow"))
     return Group(*_spaced(blocks))
+
+
+def _on_request(estimate: Estimate, screen: Screen) -> Iterator[RenderableType]:
+    """What few questions ask for; what draws it is imported with the question."""
+    if estimate.runtimes:
+        from hfmem.report.runtimes import runtimes_table
+
+        yield runtimes_table(estimate, screen)
+    several = len(estimate.fit) > 1
+    for fit in estimate.fit:
+        if (block := advice(fit, named=several)) is not None:
+            yield block
+    if estimate.precision:
+        vendors = RUNTIMES[estimate.workload.runtime].vendors
+        yield _ladder(estimate.precision, screen, cards=current_words(vendors))
+    if estimate.model.gguf_listing is not None:
+        from hfmem.report.quantizations import quantizations_table
+
+        if (offered := quantizations_table(estimate, screen)) is not None:
+            yield offered
+    if estimate.rules:
+        from hfmem.report.rules import rules_table
+
+        yield rules_table(estimate.rules, screen)
 
 
 def _speed(estimate: Estimate) -> RenderableType | None:
@@ -80,11 +85,7 @@ def _speed(estimate: Estimate) -> RenderableType | None:
     words = speed_words(found, batch=estimate.workload.batch) if found else None
     if words is None:
         return None
-    table = grid()
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("speed", f"{gpu_label(estimate.fit[0])}: {words}")
-    return Padding(table, _INDENT)
+    return labelled([("speed", f"{gpu_label(estimate.fit[0])}: {words}")])
 
 
 def _spaced(blocks: list[RenderableType]) -> Iterator[RenderableType]:
@@ -130,48 +131,32 @@ def _total(estimate: Estimate) -> RenderableType:
 
 def _breakdown(estimate: Estimate, screen: Screen) -> RenderableType:
     peak = estimate.memory.peak
+    width = bar_width(screen.columns)
+    whole = peak.memory.bytes
     table = grid()
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True)
+    if width:
+        table.add_column(no_wrap=True, style="cyan")
     table.add_column(style="dim")
-    bar_width = 0 if screen.columns < _NARROW else max(8, min(40, screen.columns - 52))
-    whole = peak.memory.bytes
     for name in PARTS:
         term = peak.part(name)
         if name in estimate.memory.unknown:
-            table.add_row(PART_LABELS[name], "unknown", "", "", "")
+            table.add_row(PART_LABELS[name], "unknown")
             continue
-        drawn = Text(
-            "" if bar_width == 0 else bar(term.bytes, whole, width=bar_width), style="cyan"
-        )
         aside: str = term.basis
         if name == "kv_cache" and term.bytes < estimate.memory.cache_bytes:
             aside = f"{size(estimate.memory.cache_bytes)} once it runs"
-        table.add_row(PART_LABELS[name], size(term.bytes), share(term.bytes, whole), drawn, aside)
-    return Padding(table, _INDENT)
+        drawn = [bar(term.bytes, whole, width=width)] if width else []
+        table.add_row(PART_LABELS[name], size(term.bytes), share(term.bytes, whole), *drawn, aside)
+    return Padding(table, INDENT)
 
 
 def _listed(pairs: Iterable[tuple[str, str]]) -> str:
     """The largest of what is named: ``language 13.00 GiB · vision 1.00 GiB``."""
     named = [f"{clean(name, limit=40).replace('_', ' ')} {figure}" for name, figure in pairs]
     return " · ".join(named[:8]) + (" · …" if len(named) > 8 else "")
-
-
-def bar(amount: int, whole: int, *, width: int) -> str:
-    """A share as a line; what is there at all is at least half a character of it."""
-    halves = max(1, round(2 * width * amount / whole)) if amount > 0 and whole > 0 else 0
-    return "━" * (halves // 2) + "╸" * (halves % 2)
-
-
-def _facts(estimate: Estimate) -> RenderableType:
-    table = grid()
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, value in _fact_rows(estimate):
-        table.add_row(label, value)
-    return Padding(table, _INDENT)
 
 
 def _fact_rows(estimate: Estimate) -> Iterator[tuple[str, Text]]:
@@ -220,125 +205,8 @@ def _download(estimate: Estimate) -> str:
     return " · ".join(words)
 
 
-def verdict_text(fit: Fit) -> Text:
-    """The verdict, coloured; the word says it without."""
-    if fit.verdict is None:
-        return Text("unknown", style="dim")
-    return Text(fit.verdict, style=verdict_style(fit.verdict))
-
-
-def verdict_style(verdict: Verdict | None) -> str:
-    """The colour of a verdict; none where it is not known."""
-    return "dim" if verdict is None else _VERDICT_STYLES[verdict]
-
-
-def fit_table(fits: tuple[Fit, ...], screen: Screen) -> RenderableType:
-    """One row a GPU group: the verdict, what is left, and how far it could go."""
-    decides, usable = screen.columns >= 76, screen.columns >= 92
-    roomy = screen.columns >= _NARROW
-    table = grid(header=True)
-    table.add_column("gpu", overflow="fold")
-    table.add_column("", no_wrap=True)
-    if roomy:
-        table.add_column("headroom", justify="right", no_wrap=True)
-    if usable:
-        table.add_column("of", justify="right", no_wrap=True, style="dim")
-    if decides:
-        table.add_column("decided by", no_wrap=True, style="dim")
-    pooled = screen.columns >= 100 and any(fit.pool is not None for fit in fits)
-    if pooled:
-        table.add_column("kv pool", justify="right", no_wrap=True)
-    table.add_column("max ctx", justify="right", no_wrap=True)
-    if roomy:
-        table.add_column("max batch", justify="right", no_wrap=True)
-    for fit in fits:
-        row: list[str | Text] = [gpu_label(fit), verdict_text(fit)]
-        if roomy:
-            row.append("" if fit.headroom_bytes is None else size(fit.headroom_bytes))
-        if usable:
-            row.append(size(fit.usable_bytes))
-        if decides:
-            row.append(PART_LABELS.get(fit.decided_by or "", ""))
-        pool = [] if not pooled else [_pool(fit)]
-        batch = [_limit(fit.max_batch)] if roomy else []
-        table.add_row(*row, *pool, _limit(fit.max_ctx), *batch)
-    return Padding(table, _INDENT)
-
-
-def _pool(fit: Fit) -> str:
-    """``475,952 tokens``, as the engine prints it at its start."""
-    return "" if fit.pool is None else f"{fit.pool.tokens:,} tokens"
-
-
-def _runtimes(estimate: Estimate) -> RenderableType:
-    """The runtimes side by side: what each needs, and whether it fits."""
-    table = grid(header=True)
-    table.add_column("runtime", no_wrap=True)
-    for heading in ("total", *PARTS):
-        label = PART_LABELS.get(heading, heading)
-        table.add_column(label, justify="right", no_wrap=True)
-    for fit in estimate.fit:
-        table.add_column(gpu_label(fit), overflow="fold")
-    for one in estimate.runtimes:
-        if one.memory is None:
-            table.add_row(one.runtime, Text(clean(one.refusal, limit=200), style="dim"))
-            continue
-        peak, unknown = one.memory.peak, one.memory.unknown
-        sizes = ["unknown" if name in unknown else size(peak.part(name).bytes) for name in PARTS]
-        whole = "unknown" if unknown else size(peak.memory.bytes)
-        table.add_row(one.runtime, whole, *sizes, *(verdict_text(fit) for fit in one.fit))
-    return Padding(table, _INDENT)
-
-
-def _advice(fit: Fit, *, named: bool) -> RenderableType | None:
-    """What runs it, or the changes after which it fits, each with its total and its command.
-
-    ``named`` writes the card above them, which several blocks need.
-    """
-    if not fit.advice and fit.refusal is None:
-        return None
-    table = grid()
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    if fit.refusal is not None:
-        table.add_row(gpu_label(fit), Text(clean(fit.refusal, limit=400), style="red"))
-    elif named:
-        table.add_row("on", Text(gpu_label(fit)))
-    for number, one in enumerate(fit.advice):
-        first = "run" if one.change == "none" else "fits with" if number == 0 else ""
-        label = Text(clean(one.label, limit=120), style="bold")
-        per = f", {size(one.per_gpu_bytes)} a GPU" if one.count > 1 else ""
-        label.append(f"   {size(one.total_bytes)}{per}", style="dim")
-        table.add_row(first, label)
-        for line in (one.command or "").splitlines():
-            table.add_row("", Text(clean(line, limit=1000)))
-    return Padding(table, _INDENT)
-
-
-def _offloads(fits: Sequence[Fit]) -> RenderableType:
-    """Where the layers of a model that does not fit go."""
-    table = grid()
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for fit in fits:
-        if (found := fit.offload) is None:
-            continue
-        where = "the GPU" if fit.group.count == 1 else "the GPUs"
-        table.add_row(
-            "offload",
-            f"{gpu_label(fit)}: {found.gpu_layers} of {found.layers} layers on {where}, "
-            f"{size(found.host_bytes)} in host memory (what that does not hold, on disk), with "
-            f"max_memory of {size(found.max_memory_bytes)} a GPU",
-        )
-    return Padding(table, _INDENT)
-
-
-def _limit(number: int | None) -> str:
-    return "" if number is None else f"{number:,}"
-
-
-def _ladder(rungs: tuple[Rung, ...], screen: Screen) -> RenderableType:
-    roomy, aside = screen.columns >= _NARROW, screen.columns >= 96
+def _ladder(rungs: tuple[Rung, ...], screen: Screen, *, cards: str) -> RenderableType:
+    roomy, aside = screen.columns >= NARROW, screen.columns >= 96
     table = grid(header=True)
     table.add_column("precision", no_wrap=True)
     for heading in ("weights", "total", "bits") if roomy else ("total",):
@@ -352,48 +220,4 @@ def _ladder(rungs: tuple[Rung, ...], screen: Screen) -> RenderableType:
         figures = [weights, total, f"{rung.bits_per_weight:.2f}"] if roomy else [total]
         row = [clean(rung.scheme), *figures, smallest_words(rung)]
         table.add_row(*row, *([clean(rung.note, limit=120)] if aside else []))
-    return Padding(Group(table, Text(f"smallest of {CURRENT_WORDS}", style="dim")), _INDENT)
-
-
-def rules_table(rules: tuple[Rule, ...], screen: Screen) -> RenderableType:
-    """Rules of thumb beside the exact figures."""
-    aside = screen.columns >= 110
-    table = grid(header=True)
-    table.add_column("rule of thumb", overflow="fold")
-    table.add_column("it says", justify="right", no_wrap=True)
-    table.add_column("exact", justify="right", no_wrap=True)
-    table.add_column("off by", justify="right", no_wrap=True)
-    if aside:
-        table.add_column("", style="dim", overflow="fold")
-    for rule in rules:
-        says = "" if rule.bytes is None else size(rule.bytes)
-        exact = "" if rule.exact_bytes is None else size(rule.exact_bytes)
-        off = "" if rule.ratio is None else f"{rule.ratio:.2f} ×"
-        comment = clean(rule.comment)
-        below = [clean(rule.formula), *([] if aside else [comment])]
-        label = Text(f"{rule.id} {rule.name}")
-        for line in filter(None, below):
-            label.append(f"\n{line}", style="dim")
-        table.add_row(label, says, exact, off, *([comment] if aside else []))
-    return Padding(table, _INDENT)
-
-
-def _notes(messages: Sequence[str]) -> RenderableType:
-    table = grid()
-    table.add_column(style="yellow", no_wrap=True)
-    table.add_column(overflow="fold")
-    for message in messages:
-        table.add_row("note", message)
-    return Padding(table, _INDENT)
-
-
-def grid(*, header: bool = False) -> Table:
-    """Columns two blanks apart and nothing else."""
-    return Table(
-        box=None,
-        show_header=header,
-        header_style="dim",
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        collapse_padding=True,
-    )
+    return Padding(Group(table, Text(f"smallest of {cards}", style="dim")), INDENT)

@@ -125,13 +125,31 @@ def _online(ref: ModelRef, access: Access) -> Snapshot:
 def _offline(ref: ModelRef, access: Access) -> Snapshot:
     kept = _kept(ref, access)
     if kept is None or (access.source == "hub" and kept.source != "cache"):
-        raise OfflineError(
-            f"{ref.name} is not in the cache, and offline mode is on.",
-            hint="Run it once with a network, or `hfmem record` it and pass --recorded DIR.",
-        )
+        raise _not_kept(ref, access)
     if kept.source == "cache":
         return kept
     return _with_note(kept, f"Offline: answered from {_origin(kept)}.")
+
+
+def _not_kept(ref: ModelRef, access: Access) -> OfflineError:
+    """The error for what is not there, or is there at another revision."""
+    other = None if ref.revision is None else _kept(replace(ref, revision=None), access)
+    if other is None or (access.source == "hub" and other.source != "cache"):
+        return OfflineError(
+            f"{ref.name} is not in the cache, and offline mode is on.",
+            hint="Run it once with a network, or `hfmem record` it and pass --recorded DIR.",
+        )
+    return OfflineError(
+        f"{ref.name} is not in the cache at {str(ref.revision)!r:.80}, only {_told_apart(other)}, "
+        "and offline mode is on.",
+        hint="Leave out the revision, or run it once with a network.",
+    )
+
+
+def _told_apart(found: Snapshot) -> str:
+    """Which facts these are: ``facts of no known revision (bundled)``."""
+    revision = f"revision {found.revision}" if found.revision else "no known revision"
+    return f"facts of {revision} ({found.source})"
 
 
 def _recorded_only(ref: ModelRef, access: Access) -> Snapshot:
@@ -154,14 +172,9 @@ def _check_revision(ref: ModelRef, access: Access) -> None:
     found = [one for one in (inside, recorded.bundled(ref.name)) if one is not None]
     if not found or any(ref.revision in (None, "main", one.revision) for one in found):
         return
-    known = " and ".join(
-        f"{f'of revision {one.revision}' if one.revision else 'of no known revision'} "
-        f"({one.source})"
-        for one in found
-    )
+    known = " and ".join(map(_told_apart, found))
     raise RevisionNotFoundError(
-        f"There are no recorded facts of {ref.name} at {str(ref.revision)!r:.80}, only facts "
-        f"{known}.",
+        f"There are no recorded facts of {ref.name} at {str(ref.revision)!r:.80}, only {known}.",
         hint="Leave out the revision, or `hfmem record MODEL --revision REV -o DIR` and pass "
         "--recorded DIR.",
     )

@@ -92,7 +92,9 @@ def parse(text: str, *, endpoint: str | None = None) -> ModelRef:
         return ModelRef(kind=kind, name=text, path=path, notes=(_local_note(text),))
     if written_as_path:
         _refuse_other_repositories(text.split("/"), text=text)
-        raise ModelNotFoundError(f"There is no folder or file {text!r:.120}.", hint=_PATH_HINT)
+        raise ModelNotFoundError(
+            f"There is no folder or file {text!r:.120}.", hint=_path_hint(text)
+        )
     if text.endswith((".json", ".safetensors")):
         raise ModelNotFoundError(f"There is no file {text!r:.120} here.", hint=_PATH_HINT)
     return _from_id(text, text=text)
@@ -125,6 +127,14 @@ def _is_written_as_path(text: str) -> bool:
         return True
     name = text.partition("@")[0]
     return name.endswith("/") or name.count("/") > 1
+
+
+def _path_hint(text: str) -> str:
+    """What to do about a path that is not there; a slash at its end makes a path of a name."""
+    name = text.removesuffix("/")
+    if name != text and is_repo_id(name):
+        return f"For the Hub's repository of that name leave out the slash at its end: {name}"
+    return _PATH_HINT
 
 
 def _expanded(text: str) -> Path:

@@ -288,8 +288,9 @@ def _refused(wire: Wire, response: httpx.Response, *, deadline: Deadline) -> Fau
     if status in (408, 500, 502, 503, 504):
         return FaultError(came, wait=quotas.announced_wait(response.headers))
     if not _same_origin(response.request.url, _url(wire.endpoint)):
-        # A signed address may have run out; the next try signs a new one.
-        return FaultError(came)
+        came += f" from {clean(response.request.url.host, limit=80)}"
+        # A signed address may have run out: one more try signs a new one.
+        return FaultError(came, tries=_TRIES_AFTER_REFUSAL if 400 <= status < 500 else 100)
     refusal = _refusal(wire, response, deadline=deadline)
     if refusal is None:
         return FaultError(came)

@@ -73,6 +73,17 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         to_file(tmp_path / "x.json", "{}")
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="a system with /dev/fd")
+def test_a_pipe_by_its_name() -> None:
+    reading, writing = os.pipe()
+    try:
+        to_file(Path(f"/dev/fd/{writing}"), "{}")
+        assert os.read(reading, 9) == b"{}"
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 class Terminal(io.TextIOWrapper):
     def isatty(self) -> bool:
         return True

@@ -238,6 +238,12 @@ def make_estimate() -> Callable[..., Estimate]:
 
 
 @pytest.fixture(scope="session")
+def make_model() -> Callable[..., Model]:
+    """A model by hand."""
+    return model
+
+
+@pytest.fixture(scope="session")
 def make_failure() -> Callable[..., Failure]:
     """A failure by hand."""
     return failure

@@ -37,6 +37,15 @@ def test_table() -> None:
     )
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_the_whole_catalogue_is_cut_nowhere(width: int) -> None:
+    screen = Screen(width=width)
+    lines = draw(table(gpus(), screen), screen).splitlines()
+    assert max(map(len, lines)) <= width
+    assert not any("…" in line for line in lines)
+    assert {gpu.id for gpu in gpus()} <= {line.split(" ")[0] for line in lines}
+
+
 def test_json() -> None:
     document = json.loads(json_document((CARD,)))
     assert document["schema_version"] == 1

@@ -65,7 +65,16 @@ def test_tables_keep_their_columns(
     lines = document(answers, Workload()).splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert [line.count("|") for line in table] == [8, 8, 8, 8, 5, 5, 5]
-    assert table[3].endswith("| **unknown** | unknown |")
+    assert table[3].endswith("| **> 2.00 GiB** | unknown |")
+    assert lines[0] == (
+        "**2 models · at least 18.00 GiB together · 1 of 2 fit rtx-4090 · 1 failed**"
+    )
+
+
+def test_a_summary_of_nothing_but_failures(make_failure: Callable[..., Failure]) -> None:
+    lines = document([make_failure("a"), make_failure("b")], Workload()).splitlines()
+    assert lines[0] == "**0 models · 2 failed**"
+    assert sum(line.startswith("| ") for line in lines) == 4
 
 
 def test_explain_has_every_term(full_estimate: Estimate) -> None:

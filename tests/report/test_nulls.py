@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 import hfmem
 from hfmem.answer import Estimate
 from hfmem.download import Download
-from hfmem.report.nulls import CODES
+from hfmem.report.nulls import CODES, null_notes
 from hfmem.report.screen import Screen, draw
 from hfmem.report.table import render
 
@@ -34,11 +35,23 @@ def codes(estimate: Estimate) -> dict[str, str]:
         ({}, "download_unknown", "download.files_bytes is null"),
         ({}, "repository_unknown", "download.repository_bytes is null"),
         ({"device": "cpu"}, "host_unknown", "host_bytes is null: the host's memory is the device"),
+        ({"device": "mps"}, "host_unknown", "host_bytes is null: the host's memory is the device"),
+        ({"runtime": "mlx"}, "host_unknown", "host_bytes is null: the host's memory is the device"),
+        (
+            {"runtime": "llama.cpp", "device": "cpu"},
+            "host_unknown",
+            "host_bytes is null: the host's memory is the device",
+        ),
     ],
 )
 def test_a_null_is_explained(flags: dict[str, Any], code: str, keys: str) -> None:
     assert codes(answered(**flags))[code].startswith(keys)
     assert code in CODES
+
+
+def test_a_host_is_unknown_where_the_weights_are(make_estimate: Callable[..., Estimate]) -> None:
+    told = {note.code: note.message for note in null_notes(make_estimate(unknown=("weights",)))}
+    assert told["host_unknown"] == "host_bytes is null: the weights are not known."
 
 
 def test_a_named_gpu_leaves_nothing_null() -> None:

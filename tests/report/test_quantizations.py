@@ -16,7 +16,7 @@ from hfmem.hardware.fit import Fit
 from hfmem.hardware.offered import Offer
 from hfmem.report.quantizations import quantizations_table
 from hfmem.report.quantizations_json import quantizations_json
-from hfmem.report.table import grid, verdict_style
+from hfmem.report.screen import Screen, draw
 
 FILES = (
     RepoFile(name="m-Q4_K_M.gguf", bytes=4_920_739_232),
@@ -48,7 +48,7 @@ def listed(estimate: Estimate, *files: RepoFile) -> Estimate:
 
 
 def lines(estimate: Estimate) -> list[list[str]]:
-    table = quantizations_table(estimate, grid(header=True), style=verdict_style)
+    table = quantizations_table(estimate, Screen())
     assert table is not None
     stream = io.StringIO()
     Console(file=stream, width=120).print(table)
@@ -75,9 +75,22 @@ def test_table_without_a_gpu_names_the_smallest(estimate: Estimate) -> None:
     assert chosen[-3:] == ["rtx-3050-8gb", "this", "answer"]
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_narrow_screen_cuts_nothing(estimate: Estimate, width: int) -> None:
+    screen = Screen(width=width)
+    table = quantizations_table(estimate, screen)
+    assert table is not None
+    text = draw(table, screen)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    flat = "".join(text.split())
+    for words in ("Q4_K_M", "6.00GiB", "rtx-4090", "tight", "thisanswer", "loadsit"):
+        assert words in flat
+
+
 def test_one_file_is_no_choice(estimate: Estimate) -> None:
     for alone in (listed(estimate, *FILES[:1]), listed(estimate)):
-        assert quantizations_table(alone, grid(), style=verdict_style) is None
+        assert quantizations_table(alone, Screen()) is None
 
 
 def test_data(estimate: Estimate) -> None:

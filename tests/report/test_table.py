@@ -59,13 +59,16 @@ def test_fits_the_width(width: int, full_estimate: Estimate) -> None:
     assert max(map(len, lines)) <= width
 
 
-@pytest.mark.parametrize("width", [60, 80, 200, None])
+@pytest.mark.parametrize("width", [40, 60, 80, 200, None])
 def test_nothing_is_cut(width: int | None, full_estimate: Estimate) -> None:
     text = text_of(full_estimate, Screen(width=width))
     assert "…" not in text
     # Wrapped names are whole again without the line ends.
     flat = re.sub(r"\s+", "", text)
-    for words in ("Qwen/Qwen2.5-7B-Instruct", "16.00GiB", "32,768", "rtx-3060-12gb"):
+    for words in (
+        *("Qwen/Qwen2.5-7B-Instruct", "16.00GiB", "32,768", "rtx-3060-12gb"),
+        *("GeForceRTX4090", "2×H100SXM", "fits", "D5speed", "14.19GiB"),
+    ):
         assert words in flat
 
 

@@ -18,7 +18,7 @@ from hfmem.errors import (
     RevisionNotFoundError,
     UsageError,
 )
-from hfmem.source import Access, cache, find, hub, recorded
+from hfmem.source import Access, SourceChoice, cache, find, hub, recorded
 
 QWEN = "Qwen/Qwen3-8B"
 
@@ -95,6 +95,39 @@ def test_offline(monkeypatch: pytest.MonkeyPatch, facts: Snapshot) -> None:
     assert find(QWEN, Access()).source == "bundled"
     monkeypatch.setattr(cache, "load", lambda ref: replace(facts, source="cache"))
     assert find(QWEN, Access(source="hub")).source == "cache"
+
+
+@pytest.mark.parametrize(
+    ("revision", "choice", "says"),
+    [
+        ("v1", "auto", "at 'v1', only facts of revision bbbb"),
+        ("v1", "hub", "at 'v1', only facts of revision bbbb"),
+        (None, "auto", None),
+    ],
+)
+def test_offline_says_which_revision_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+    facts: Snapshot,
+    revision: str | None,
+    choice: SourceChoice,
+    says: str | None,
+) -> None:
+    kept = replace(facts, model="org/kept", source="cache", revision="b" * 40)
+    monkeypatch.setattr(cache, "load", lambda ref: None if ref.revision else kept)
+    access = Access(offline=True, source=choice, revision=revision)
+    if says is None:
+        assert find("org/kept", access) == kept
+        return
+    with pytest.raises(OfflineError, match=says) as caught:
+        find("org/kept", access)
+    assert "Leave out the revision" in caught.value.hint
+
+
+def test_offline_says_that_other_facts_ship(facts: Snapshot) -> None:
+    with pytest.raises(OfflineError, match=r"no known revision \(bundled\)"):
+        find(f"{QWEN}@v1", Access(offline=True))
+    with pytest.raises(OfflineError, match="is not in the cache, and offline"):
+        find(f"{QWEN}@v1", Access(offline=True, source="hub"))
 
 
 def test_recorded_facts_come_before_bundled_ones(tmp_path: Path, facts: Snapshot) -> None:

@@ -62,11 +62,6 @@ def test_a_wrong_folder_is_not_read_through(
     assert len(read) == 31
 
 
-def test_the_root_of_the_disk_is_refused() -> None:
-    with pytest.raises((NoWeightsError, InvalidValueError)):
-        folders.files(Path("/"))
-
-
 def test_a_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
     other = make(tmp_path / "other", "model.safetensors")
     model = make(tmp_path / "model", "config.json")

@@ -14,7 +14,6 @@ from hfmem.source.headers import first_bytes
     [
         (163, 8_806_333, 72_683, 100_000),  # DeepSeek-V3
         (31, 132_105, 66_795, 100_000),  # LLaVA-Video-72B: the tower lies in one shard
-        (2, 30_000, 30_000, 50_000),
     ],
 )
 def test_most_headers_come_whole(files: int, index: int, longest: int, most: int) -> None:

@@ -131,6 +131,21 @@ def test_a_path_that_is_not_there(text: str) -> None:
         parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("gpt2/", "leave out the slash at its end: gpt2"),
+        ("org/name/", "leave out the slash at its end: org/name"),
+        ("a/b/c/", "Check the path"),
+        ("./x/", "Check the path"),
+    ],
+)
+def test_a_slash_at_the_end_of_a_name_is_told(text: str, hint: str) -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        parse(text)
+    assert hint in caught.value.hint
+
+
 @pytest.mark.parametrize("text", ["config.json", "x/config.json", "model.safetensors"])
 def test_a_file_that_is_not_there(text: str) -> None:
     with pytest.raises(ModelNotFoundError, match="no file"):

@@ -148,6 +148,22 @@ def test_a_file_without_ranges_is_not_read(loopback: LoopbackHub, stopped: Stopp
     assert stopped.waits == []
 
 
+# RFC 9110, section 15.5: what a client error refuses it refuses again, unless the request changes;
+# of the weights it changes by a new signature. A server error may pass.
+@pytest.mark.parametrize(
+    ("status", "tries"), [(401, 2), (403, 2), (404, 2), (410, 2), (500, 4), (503, 4), (520, 4)]
+)
+def test_a_refusal_of_the_weights_host_is_asked_about_once_more(
+    loopback: LoopbackHub, stopped: StoppedClock, status: int, tries: int
+) -> None:
+    loopback.repositories["org/model"] = Repository(files=MODEL)
+    loopback.fault("cdn /org/model", Reply(status=status))
+    with pytest.raises(HubUnavailableError, match=f"asked {tries} times"):
+        ask(stopped)
+    # Once before the list of files has come.
+    assert sum(path.startswith("cdn") for path in loopback.paths()) == 1 + tries
+
+
 def test_nobody_there_is_told_without_a_second_try(
     loopback: LoopbackHub, stopped: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
