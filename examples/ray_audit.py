@@ -144,6 +144,18 @@ def _forget(folder: Path) -> None:
         path.unlink()
 
 
+def _check(lists: Path, asked: Mapping[str, Any]) -> None:
+    """Say what is wrong before a cluster is started."""
+    import hfmem
+
+    if not lists.is_dir():
+        raise SystemExit(f"error: {lists} is no folder of lists")
+    try:
+        hfmem.audit((), **asked)
+    except hfmem.UsageError as error:
+        raise SystemExit(f"error: {error.message}\nhint: {error.hint}") from None
+
+
 def main(words: Iterable[str] | None = None) -> None:
     """Audit the lists that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -157,6 +169,7 @@ def main(words: Iterable[str] | None = None) -> None:
     parser.add_argument("--address", help="of the cluster; none starts one here")
     found = parser.parse_args(None if words is None else list(words))
     asked = {"ctx": found.ctx, "gpu": found.gpu, "runtime": found.runtime}
+    _check(found.lists, asked)
     ray.init(address=found.address)
     totals = audit(
         found.lists,

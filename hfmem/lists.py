@@ -133,7 +133,8 @@ def _text_rows(text: str, name: str) -> Iterator[Row]:
         model = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
         if not model:
             continue
-        if re.search(r"[\s,;]", model) and not _PATH.match(model):
+        readable = not (_UNDECODED.search(model) or _CONTROL.search(model))
+        if readable and re.search(r"[\s,;]", model) and not _PATH.match(model):
             yield _bad(
                 f"{_at(name, number)} is not one model.",
                 line,

@@ -73,6 +73,7 @@ def test_columns_are_carried(content: str, expected: list[tuple[str, dict[str, s
     [
         (b"org/a\norg/b org/c\n", 1, "Line 2 of standard input is not one model."),
         (b"org/a\norg/b,ads\n", 1, "Line 2 of standard input is not one model."),
+        (b"org/\xff x\norg/a\n", 0, "Line 1 of standard input is not UTF-8."),
         (b"org/\xff\norg/a\n", 0, "Line 1 of standard input is not UTF-8."),
         (b"org/a\norg/\x01b\n", 1, "Line 2 of standard input is no text."),
         (b"model,team\n,ads\n", 0, "Row 2 of standard input names no model."),

@@ -5,56 +5,40 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from hfmem.cli import asking, audit_options, command, options
+from hfmem.cli import asking, audit_options, command, groups, options
 from hfmem.errors import UsageError
 
 if TYPE_CHECKING:
     from hfmem.answer import Failure
-    from hfmem.auditing import ListItem
+    from hfmem.auditing import Announce, ListItem
 
 app = command.new_app("audit")
 
 
 @app.command()
-@command.with_engine_flags
+@command.with_groups(
+    question=groups.QUESTION, access=groups.ACCESS, form=groups.FORM, engine=command.ENGINE
+)
 def audit_list(
     models: audit_options.List = None,
+    *,
     author: audit_options.Author = None,
     search: audit_options.Search = None,
     filters: audit_options.Filters = None,
     collection: audit_options.Collection = None,
     limit: audit_options.Limit = None,
-    ctx: options.Ctx = None,
-    batch: options.Batch = "1",
-    runtime: options.Runtime = "transformers",
-    kv_dtype: options.KvDtype = "auto",
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = None,
-    attention: options.Attention = None,
-    encoder_ctx: options.EncoderCtx = None,
-    images: options.Images = "0",
-    image_size: options.ImageSize = None,
-    frames: options.Frames = "0",
-    audio_seconds: options.AudioSeconds = "0",
-    device: options.Device = "cuda",
+    question: Mapping[str, object],
     gpu: options.Gpus = None,
     fail_over: options.FailOver = None,
-    revision: options.Revision = None,
-    token: options.Token = None,
-    offline: options.Offline = False,
-    source: options.Source = "auto",
-    recorded: options.Recorded = None,
-    json: options.Json = False,
-    format: options.Format = None,
-    output: options.Output = None,
-    explain: options.Explain = False,
+    access: Mapping[str, object],
+    form: Mapping[str, object],
     rules: options.Rules = False,
     quota_share: audit_options.QuotaShare = 1.0,
     resume: audit_options.Resume = False,
     baseline: audit_options.Baseline = None,
-    engine: Mapping[str, object] | None = None,
+    engine: Mapping[str, object],
 ) -> int:
     """What every model of a list needs in memory; a failed model is a row, never the end."""
     # Late, so that --help and usage errors need not wait for the arithmetic.
@@ -63,43 +47,18 @@ def audit_list(
     from hfmem.cli.delivery import Delivery, deliver
     from hfmem.report import changes
 
-    delivery = Delivery.of(
-        format=format,
-        json=json,
-        output=output,
-        explain=explain,
-        fail_over=fail_over,
-        single=False,
-    )
-    workload = asking.workload_of(
-        ctx=ctx,
-        batch=batch,
-        runtime=runtime,
-        kv_dtype=kv_dtype,
-        dtype=dtype,
-        quantize=quantize,
-        attention=attention,
-        device=device,
-        encoder_ctx=encoder_ctx,
-        images=images,
-        image_size=image_size,
-        frames=frames,
-        audio_seconds=audio_seconds,
-        engine=engine or {},
-    )
+    source = cast("groups.AccessWords", access)
+    delivery = Delivery.of(**cast("groups.FormWords", form), fail_over=fail_over, single=False)
+    workload = asking.workload_of(**cast("groups.QuestionWords", question), engine=engine)
     if resume and delivery.target is None:
         raise UsageError("--resume needs a file.", hint="Name the file of the audit: -o FILE")
     earlier = None if baseline is None else changes.baseline(baseline)
     asked = auditing.Options(
         workload=workload,
         gpus=tuple(gpu or ()),
-        source=source,
-        recorded=recorded,
-        revision=revision,
-        token=token,
-        offline=offline,
         rules=rules,
         quota_share=auditing.share(quota_share),
+        **source,
     )
     items, query = _items(
         models,
@@ -108,7 +67,9 @@ def audit_list(
         filters=tuple(filters or ()),
         collection=collection,
         limit=limit,
-        token=token,
+        token=source["token"],
+        offline=source["offline"],
+        announce=announce,
         partial=partial_of(delivery.target) if resume and delivery.target else None,
     )
     if delivery.format == "jsonl" and delivery.target is None and earlier is None:
@@ -127,6 +88,8 @@ def _items(
     collection: str | None,
     limit: int | None,
     token: str | None,
+    offline: bool,
+    announce: Announce,
     partial: Path | None,
 ) -> tuple[Sequence[ListItem | Failure], dict[str, object] | None]:
     """The models, and the query that they come from where it is no list of the user's.
@@ -153,5 +116,5 @@ def _items(
     query = Query(author=author, search=search, filters=filters, collection=collection, limit=limit)
     names = None if partial is None else listed_before(partial, query.to_dict())
     if names is None:
-        names = models(query, token=token)
+        names = models(query, token=token, offline=offline, announce=announce)
     return [ListItem(model=name) for name in names], query.to_dict()

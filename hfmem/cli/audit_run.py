@@ -70,6 +70,8 @@ def _kept_in(journal: Journal, items: Items, asked: Options, plan: Plan) -> int:
         return INTERRUPTED
     code = _write(journal, asked, plan)
     journal.remove()
+    if plan.delivery.target is not None and sys.stderr is not None and sys.stderr.isatty():
+        remark(f"{len(journal):,} rows are in {plan.delivery.target}.")
     return code
 
 
@@ -139,7 +141,7 @@ def _fill(journal: Journal, items: Items, asked: Options, plan: Plan) -> None:
     What fails for the network's sake is asked for once more when all else is done, unless that is
     most of the list: then it is no moment's trouble.
     """
-    speaker = Speaker(plan.delivery)
+    speaker = Speaker(plan.delivery, silent=plan.delivery.shows_failures)
     missing = list(journal.missing())
 
     def answers(numbers: Sequence[int]) -> Iterator[tuple[int, Estimate | Failure]]:

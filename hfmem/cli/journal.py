@@ -13,7 +13,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -65,7 +65,7 @@ class Journal:
     def resume(cls, path: Path, head: Row, *, rows: int) -> Self:
         """The journal of an audit that did not end; a new one where there is none.
 
-        Raises UsageError where it is of another list or another question.
+        Raises UsageError where it is of another list or another question, or cannot be written.
         """
         with _opened(path) as file:
             line = _read_line(file, 0)
@@ -78,12 +78,14 @@ class Journal:
 
     @classmethod
     def _new(cls, file: IO[bytes], path: Path, head: Row, *, rows: int) -> Self:
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps(head).encode() + b"\n")
-        _sync(file)
-        _sync_folder(path.parent)
-        return cls(file, rows=rows, path=path)
+        journal = cls(file, rows=rows, path=path)
+        with journal._told():
+            file.seek(0)
+            file.truncate()
+            file.write(json.dumps(head).encode() + b"\n")
+            _sync(file)
+            _sync_folder(path.parent)
+        return journal
 
     def _find_rows(self, start: int) -> None:
         """Note where rows lie, and cut off what is torn."""
@@ -99,19 +101,31 @@ class Journal:
         self._file.truncate()
 
     def add(self, number: int, line: str) -> None:
-        """Keep a row, an object of JSON.
+        """Keep a row, an object of JSON. Raises UsageError where it cannot be written.
 
         The system has it when this returns, so that no kill loses it; the disk has it by then too,
         or with the row after it where two come at once, which is all that a power cut can take.
         """
-        self._file.seek(0, os.SEEK_END)
-        self._places[number] = self._file.tell()
-        self._file.write(f'{{"row": {number}, {line[1:]}\n'.encode())
-        self._file.flush()
-        now = time.monotonic()
-        if self.path is not None and now - self._synced >= _SYNC_SECONDS:
-            self._synced = now
-            os.fsync(self._file.fileno())
+        with self._told():
+            self._file.seek(0, os.SEEK_END)
+            place = self._file.tell()
+            self._file.write(f'{{"row": {number}, {line[1:]}\n'.encode())
+            self._file.flush()
+            now = time.monotonic()
+            if self.path is not None and now - self._synced >= _SYNC_SECONDS:
+                self._synced = now
+                os.fsync(self._file.fileno())
+        self._places[number] = place
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A disk that is full or gone is the user's to mend; what is written stays."""
+        try:
+            yield
+        except OSError as error:
+            where = "The folder of temporary files" if self.path is None else str(self.path)
+            hint = "Make room, or set TMPDIR." if self.path is None else "Make room, then --resume."
+            raise UsageError(f"{where} cannot be written: {error.strerror}.", hint=hint) from None
 
     def missing(self) -> Iterator[int]:
         """Numbers of the rows that are not there."""
@@ -140,7 +154,9 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        # What a full disk did not take is tried again here, and was told already.
+        with suppress(OSError):
+            self._file.close()
 
 
 def listed_before(path: Path, query: Row) -> tuple[str, ...] | None:
@@ -164,14 +180,16 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         yield file
     except UsageError:
-        file.close()
+        with suppress(OSError):
+            file.close()
         raise
 
 
 def _locked(path: Path) -> IO[bytes]:
-    """The file, for this process alone."""
+    """The file, for this process alone. A link is not followed: it may lead out of the folder."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        handle = os.open(path, flags, 0o644)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}.", hint="Name another file: -o FILE"
@@ -219,11 +237,32 @@ def _compare(path: Path, *, found: Row | None, asked: Row) -> None:
         raise UsageError(f"{path} is no journal of an audit.", hint="Remove it, or leave --resume.")
     for key, what in (("list", "list"), ("question", "question"), ("hfmem", "version of hfmem")):
         if found.get(key) != asked[key]:
-            detail = "" if key == "list" else f": {clean(json.dumps(found.get(key)), limit=300)}"
+            detail = "" if key == "list" else f": {_differences(found.get(key), asked[key])}"
             raise UsageError(
                 f"{path} is of another {what}{detail}.",
                 hint="Ask the same as then, or remove the file to begin again.",
             )
+
+
+def _differences(then: object, now: object) -> str:
+    """``ctx 8192 then, 4096 now`` of two questions."""
+    if not (isinstance(then, dict) and isinstance(now, dict)):
+        return f"{_shown(then)} then, {_shown(now)} now"
+    return ", ".join(
+        f"{name} {_shown(then.get(name))} then, {_shown(now.get(name))} now"
+        for name in dict.fromkeys((*now, *then))
+        if then.get(name) != now.get(name)
+    )
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None | [] | {}:
+            return "not given"
+        case list():
+            return clean(" ".join(map(str, value)), limit=100)
+        case _:
+            return clean(value if isinstance(value, str) else json.dumps(value), limit=100)
 
 
 def _sync(file: IO[bytes]) -> None:

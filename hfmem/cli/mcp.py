@@ -1,15 +1,17 @@
 """``hfmem mcp``: a server of the Model Context Protocol on standard input and output.
 
-Three tools for agents: ``estimate``, ``audit`` (at most MODELS_CAP models, without the keys that
-explain) and ``gpus``. They return the elements that ``--format jsonl`` prints. A model that cannot
-be estimated is a failure element; a question that makes no sense is an error of the tool. The
-server reads what the command line reads and writes no file but the cache.
+Three tools for agents: ``estimate``, ``audit`` (at most MODELS_CAP models) and ``gpus``. They
+return the elements that ``--format jsonl`` prints, less the keys that explain where they are not
+asked for. A model that cannot be estimated is a failure element; a question that makes no sense, or
+has a parameter that there is not, is an error of the tool. The server reads what the command line
+reads and writes no file but the cache.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from hfmem._version import __version__
@@ -18,6 +20,7 @@ from hfmem.errors import HfmemError, UsageError
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
+    from mcp.server.mcpserver.tools import Tool
 
     from hfmem import Keywords
     from hfmem.answer import Estimate, Failure
@@ -26,7 +29,9 @@ app = command.new_app("mcp")
 
 MODELS_CAP = 100
 """Models of one call of ``audit``; a longer list is for ``hfmem audit LIST``."""
-_EXPLAINING = ("terms", "phases", "cards", "precision", "rules", "runtimes", "multimodal")
+_STEPS = ("phases", "host_terms")
+"""The formulas of every instant: half of an element."""
+_EXPLAINING = (*_STEPS, "terms", "cards", "precision", "rules", "runtimes", "multimodal")
 _INSTRUCTIONS = (
     "What Hugging Face models need in GPU memory, from their configuration and the headers of "
     "their weight files; nothing is downloaded. All sizes are bytes; null is unknown. Say the "
@@ -47,20 +52,36 @@ def server() -> MCPServer[Any]:
     """The server with its tools. Raises UsageError without the extra."""
     try:
         from mcp.server import MCPServer
+        from mcp.server.mcpserver.tools import Tool
         from mcp.types import ToolAnnotations
     except ImportError:
         raise UsageError(
             "hfmem mcp needs the package mcp.", hint="Install it: pip install 'hfmem-cli[mcp]'"
         ) from None
-    made: MCPServer[Any] = MCPServer(
-        "hfmem", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING"
-    )
-    for tool in (estimate, audit, gpus):
-        made.add_tool(
+    tools = [
+        Tool.from_function(
             tool,
             annotations=ToolAnnotations(read_only_hint=True, open_world_hint=tool is not gpus),
         )
-    return made
+        for tool in (estimate, audit, gpus)
+    ]
+    for tool in tools:
+        _close(tool)
+    return MCPServer(
+        "hfmem",
+        version=__version__,
+        instructions=_INSTRUCTIONS,
+        log_level="WARNING",
+        tools=tools,
+    )
+
+
+def _close(tool: Tool) -> None:
+    """Refuse parameters that the tool has not: a misspelt one would be left out unsaid."""
+    arguments = tool.fn_metadata.arg_model
+    closed: Any = types.new_class(arguments.__name__, (arguments,), {"extra": "forbid"})
+    tool.fn_metadata.arg_model = closed
+    tool.parameters = closed.model_json_schema(by_alias=True)
 
 
 def estimate(
@@ -68,12 +89,13 @@ def estimate(
     ctx: int | str | None = None,
     batch: int = 1,
     runtime: str = "transformers",
-    gpu: list[str] | None = None,
+    gpu: list[str] | str | None = None,
     quantize: str | None = None,
     dtype: str | None = None,
     kv_dtype: str = "auto",
     tp: int = 1,
     revision: str | None = None,
+    explain: bool = False,
 ) -> Element:
     """What one model needs in memory: weights, KV cache, activations, overhead, and where it fits.
 
@@ -81,7 +103,8 @@ def estimate(
     or a local folder. ctx: tokens per sequence, prompt and generated, 8192 or "32k". batch:
     concurrent sequences. runtime: transformers, vllm, sglang, llama.cpp, ollama or mlx. gpu: cards
     to judge the fit on, ["h100", "rtx-4090:2", "24GiB"]. quantize: what if it were, nf4, fp8,
-    q4_k_m and others. tp: GPUs that share each layer.
+    q4_k_m and others. tp: GPUs that share each layer. explain: also phases, the formula, the inputs
+    and the source of every number at every instant.
     """
     asked = _keywords(
         ctx=ctx,
@@ -94,7 +117,8 @@ def estimate(
         tp=tp,
         revision=revision,
     )
-    return _asked(lambda: _elements([model], asked)[0])
+    left_out = () if explain else _STEPS
+    return _asked(lambda: _without(left_out, _elements([model], asked)[0]))
 
 
 def audit(
@@ -102,7 +126,7 @@ def audit(
     ctx: int | str | None = None,
     batch: int = 1,
     runtime: str = "transformers",
-    gpu: list[str] | None = None,
+    gpu: list[str] | str | None = None,
     quantize: str | None = None,
     dtype: str | None = None,
     kv_dtype: str = "auto",
@@ -152,7 +176,7 @@ def _audited(models: list[str], asked: Mapping[str, object]) -> Element:
             f"{len(models):,} models are more than {MODELS_CAP}.",
             hint="Ask in several calls, or run: hfmem audit LIST -o FILE.jsonl",
         )
-    elements = [_brief(element) for element in _elements(models, asked)]
+    elements = [_without(_EXPLAINING, element) for element in _elements(models, asked)]
     return {
         "results": [element for element in elements if element["type"] == "result"],
         "failures": [element for element in elements if element["type"] == "failure"],
@@ -178,8 +202,8 @@ def _element(row: Estimate | Failure) -> Element:
     return found
 
 
-def _brief(element: Element) -> Element:
-    return {key: value for key, value in element.items() if key not in _EXPLAINING}
+def _without(left_out: Sequence[str], element: Element) -> Element:
+    return {key: value for key, value in element.items() if key not in left_out}
 
 
 def _asked(answer: Callable[[], Element]) -> Element:

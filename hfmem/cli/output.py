@@ -78,9 +78,16 @@ def to_stdout(text: str) -> None:
             os.name == "nt" and error.errno == errno.EINVAL
         ):
             raise PipeClosed(BROKEN_PIPE) from None
-        raise UsageError(
-            f"Standard output cannot be written: {error.strerror}.", hint="Write to a file: -o FILE"
-        ) from None
+        raise unwritable(error) from None
+
+
+def unwritable(error: OSError) -> UsageError:
+    """What to say where standard output takes no more, and its buffer emptied."""
+    if sys.stdout is not None:
+        _drop(sys.stdout)
+    return UsageError(
+        f"Standard output cannot be written: {error.strerror}.", hint="Write to a file: -o FILE"
+    )
 
 
 def _drop(stream: TextIO) -> None:

@@ -71,8 +71,8 @@ def main() -> int:
                 if not campaign.missing():
                     break
             _tell(campaign)
-            killed = _killed(base, folder, listed, chance, arguments.kills)
-            wrong += _wrong("kills", whole, killed, failures=False)
+            for killed in _killed(base, folder, listed, chance, arguments.kills):
+                wrong += _wrong("kills", whole, killed, failures=False)
     wrong += [f"no request met {mode} on {kind}" for mode, kind in campaign.missing()]
     for line in wrong[:40]:
         print(line)
@@ -207,30 +207,38 @@ def _tell(campaign: Campaign) -> None:
     )
 
 
-def _killed(base: str, folder: Path, listed: Path, chance: random.Random, kills: int) -> list[Row]:
-    """One audit that is killed and resumed until it ends."""
-    partial = folder / "killed.jsonl.partial"
-    done = 0
-    kept = 0
-    while True:
-        process = _start(base, folder, listed, "killed", "--resume")
-        if done < kills:
+def _killed(
+    base: str, folder: Path, listed: Path, chance: random.Random, kills: int
+) -> Iterator[list[Row]]:
+    """Audits that are killed and resumed until they end, as many as it takes for all the kills."""
+    done = number = 0
+    while done < kills:
+        number += 1
+        name, kept = f"killed {number}", 0
+        while True:
+            process = _start(base, folder, listed, name, "--resume")
             try:
-                process.wait(chance.uniform(0.5, 2.5))
+                process.wait(chance.uniform(0.5, 2.5) if done < kills else None)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
-                process.wait()
+                process.communicate()
                 done += 1
-                if partial.exists():
-                    lines = _readable(partial)
-                    assert lines >= kept, f"{kept - lines} rows were lost"
-                    kept = lines
+                kept = _still_there(folder / f"{name}.jsonl.partial", kept)
                 continue
-        _finish(process)
-        break
-    found = _rows(folder / "killed.jsonl")
-    print(f"{done} kills: {_summary(found)}", flush=True)
-    return found
+            _finish(process)
+            break
+        found = _rows(folder / f"{name}.jsonl")
+        print(f"{done} kills in {number} audits: {_summary(found)}", flush=True)
+        yield found
+
+
+def _still_there(partial: Path, kept: int) -> int:
+    """How many lines a journal has, which are none fewer than before."""
+    if not partial.exists():
+        return kept
+    lines = _readable(partial)
+    assert lines >= kept, f"{kept - lines} rows were lost"
+    return lines
 
 
 def _readable(partial: Path) -> int:

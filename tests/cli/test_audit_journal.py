@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,8 +85,12 @@ def test_what_may_go_better_is_asked_again(tmp_path: Path, code: str, again: boo
     ("change", "says"),
     [
         ({"list": {"sha256": "b"}}, "of another list"),
-        ({"question": {"ctx": 4096}}, "of another question"),
-        ({"hfmem": "2"}, "of another version of hfmem"),
+        ({"question": {"ctx": 4096}}, "of another question: ctx 8192 then, 4096 now\\."),
+        (
+            {"question": {"ctx": 8192, "gpu": ["h100", "24GiB"]}},
+            "of another question: gpu not given then, h100 24GiB now\\.",
+        ),
+        ({"hfmem": "2"}, "of another version of hfmem: 1 then, 2 now\\."),
     ],
 )
 def test_another_question_is_refused(tmp_path: Path, change: dict[str, object], says: str) -> None:
@@ -93,6 +100,28 @@ def test_another_question_is_refused(tmp_path: Path, change: dict[str, object], 
     with pytest.raises(UsageError, match=says):
         Journal.resume(path, HEAD | change, rows=5)
     assert path.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of files are POSIX's")
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
+    import resource
+
+    path = tmp_path / "x"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Journal.begin(path, HEAD, rows=5) as journal:
+        journal.add(0, result("a"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, before[1]))
+        try:
+            with pytest.raises(
+                UsageError, match=r"x cannot be written: File too large\."
+            ) as caught:
+                journal.add(1, result("b"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "--resume" in caught.value.hint
+    with Journal.resume(path, HEAD, rows=5) as journal:
+        assert 0 not in list(journal.missing())
+        assert next(row["model"] for row in journal.rows()) == "a"
 
 
 def test_rows_are_never_overwritten(tmp_path: Path) -> None:
@@ -130,6 +159,16 @@ def test_begin_does_not_overwrite_another_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         Journal.begin(tmp_path / "x", HEAD, rows=5)
     assert (tmp_path / "x").read_bytes() == b"org/model\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="a system that can refuse links")
+@pytest.mark.parametrize("opened", [Journal.begin, Journal.resume])
+def test_a_link_leads_nowhere(tmp_path: Path, opened: Callable[..., Journal]) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (tmp_path / "x").symlink_to(elsewhere)
+    with pytest.raises(UsageError, match="cannot be written"):
+        opened(tmp_path / "x", HEAD, rows=1)
+    assert not elsewhere.exists()
 
 
 def test_a_listing_of_the_hub_is_kept(tmp_path: Path) -> None:

@@ -46,12 +46,14 @@ def ask(*calls: tuple[str, Mapping[str, Any]]) -> list[tuple[bool, Any]]:
 
 @pytest.mark.enable_socket
 def test_an_agent_gets_the_elements_of_the_json() -> None:
-    (_, listed), (_, one), (_, many), (_, cards), (refused, why), (long, too_many) = ask(
+    (_, listed), (_, one), (_, many), (_, cards), (refused, why), (long, too_many), *more = ask(
         ("estimate", {"model": MODEL, "ctx": "8k", "gpu": ["h100"]}),
         ("audit", {"models": [MODEL, "no such name", MODEL], "ctx": 1024}),
         ("gpus", {"query": "h100"}),
         ("estimate", {"model": MODEL, "gpu": ["h1000000"]}),
         ("audit", {"models": [MODEL] * (tools.MODELS_CAP + 1)}),
+        ("estimate", {"model": MODEL, "gpu": "h100", "explain": True}),
+        ("estimate", {"model": MODEL, "context_length": 8192}),
     )
     assert set(listed) == {"estimate", "audit", "gpus"}
     assert all(tool.annotations.read_only_hint for tool in listed.values())
@@ -67,6 +69,12 @@ def test_an_agent_gets_the_elements_of_the_json() -> None:
     assert "h1000000" in why
     assert long
     assert "hfmem audit" in too_many
+    (_, explained), (misspelt, unknown) = more
+    assert explained["fit"] == one["fit"]
+    assert explained["phases"]
+    assert "phases" not in one
+    assert misspelt
+    assert "context_length" in unknown
 
 
 def test_the_element_is_that_of_the_command_line(
@@ -76,7 +84,7 @@ def test_the_element_is_that_of_the_command_line(
 
     pytest.importorskip("mcp", reason="pip install 'hfmem-cli[mcp]'")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    found = tools.estimate(MODEL, ctx="4k", tp=2, runtime="vllm", gpu=["h100:2"])
+    found = tools.estimate(MODEL, ctx="4k", tp=2, runtime="vllm", gpu=["h100:2"], explain=True)
     words = "-c 4k --tp 2 -r vllm --gpu h100:2 --format jsonl"
     assert main([MODEL, *words.split()]) == 0
     told = json.loads(capsys.readouterr().out)

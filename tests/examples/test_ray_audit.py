@@ -118,3 +118,14 @@ def test_every_model_once_by_commit(example: ModuleType, hub: LoopbackHub, tmp_p
 
     with pytest.raises(SystemExit, match="another question"):
         example.audit(lists, out, asked={**ASKED, "ctx": 2048}, workers=1, sharing=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"), [(["nowhere"], "no folder of lists"), ([".", "--gpu", "voodoo2"], "voodoo2")]
+)
+def test_what_is_wrong_is_said_before_a_cluster_starts(
+    example: ModuleType, tmp_path: Path, words: list[str], says: str
+) -> None:
+    with pytest.raises(SystemExit, match=says):
+        example.main([str(tmp_path / words[0]), str(tmp_path / "out"), *words[1:]])
+    assert not (tmp_path / "out").exists()

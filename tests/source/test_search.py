@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from huggingface_hub import constants
 
-from hfmem.errors import HubUnavailableError, ModelNotFoundError, OfflineError, UsageError
+from hfmem.errors import (
+    GatedModelError,
+    HubUnavailableError,
+    ModelNotFoundError,
+    OfflineError,
+    UsageError,
+)
 from hfmem.source.search import Query, models
-from tests.loopback import LoopbackHub, Reply, refuse
+from tests.loopback import TOKEN, LoopbackHub, Reply, Repository, refuse
 
 
 def listing(*names: object) -> Reply:
@@ -78,3 +85,54 @@ def test_refusals_before_anything_is_asked(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(OfflineError):
         models(Query(author="org"))
+
+
+def test_nothing_is_asked_offline(loopback: LoopbackHub) -> None:
+    with pytest.raises(OfflineError):
+        models(Query(author="org"), offline=True)
+    assert loopback.requests == []
+
+
+def test_another_host_does_not_get_the_token(loopback: LoopbackHub) -> None:
+    more = {"Link": f'<{loopback.cdn}/org/x/page>; rel="next"'}
+    loopback.fault(r"/api/models\?", Reply(body=listing("org/a").body, headers=more))
+    loopback.repositories["org/x"] = Repository(files={"page": listing("org/b").body})
+    assert models(Query(author="org"), token=TOKEN) == ("org/a", "org/b")
+    sent = {
+        one.host: one.headers.get("authorization")
+        for one in loopback.requests
+        if one.path.startswith(("/api/models?", "/org/x"))
+    }
+    assert sent == {"hub": f"Bearer {TOKEN}", "cdn": None}
+
+
+def test_a_used_up_quota_is_announced_and_waited_out(
+    loopback: LoopbackHub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told: list[tuple[str, float]] = []
+    loopback.fault(r"/api/models\?", listing("org/a"))
+    limit = {"RateLimit": '"api";r=0;t=0', "RateLimit-Policy": '"fixed window";"api";q=500;w=300'}
+    loopback.faults.insert(0, (re.compile(r"/api/models\?"), lambda *_: refused(limit), [1]))
+    found = models(Query(author="org"), announce=lambda *words: told.append(words))
+    assert found == ("org/a",)
+    assert told == [("api", 0.0)]
+    assert capfd.readouterr().err == ""
+
+
+def refused(headers: dict[str, str]) -> Reply:
+    return Reply(status=429, body=b"{}", headers=headers)
+
+
+def test_a_token_that_is_not_accepted(loopback: LoopbackHub) -> None:
+    loopback.fault(r"/api/models\?", refuse(401, message="Invalid credentials"))
+    with pytest.raises(GatedModelError, match="does not accept the token"):
+        models(Query(author="org"), token="hf_other")
+
+
+def test_nothing_connects(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(HubUnavailableError, match="cannot be reached"):
+        models(Query(author="org"))
+    assert capfd.readouterr().err == ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -23,6 +24,8 @@ from hfmem.report.phrases import PART_LABELS, plural, question, size
 from hfmem.report.stored import Stored
 from hfmem.text import clean
 
+_SCRIPT = ("words.js", "chart.js", "script.js")
+
 
 def pieces(
     rows: Callable[[], Iterable[Stored]],
@@ -33,7 +36,7 @@ def pieces(
 ) -> Iterator[str]:
     """The page in pieces. ``rows`` may be read once."""
     found = collect(rows())
-    style, script = _asset("style.css"), _asset("script.js")
+    style, script = _asset("style.css"), "".join(map(_asset, _SCRIPT))
     yield _head(found, style, script)
     yield _top(found, workload, now or datetime.now(UTC))
     yield "<main>"
@@ -42,7 +45,7 @@ def pieces(
     if found.models:
         yield _models(found)
         if found.gpus:
-            yield _matrix(found)
+            yield _matrix()
     if found.failures:
         yield from _failures(found.failures)
     yield f"</main><footer><p class=faint>hfmem {escape(__version__)}</p></footer>"
@@ -70,10 +73,12 @@ def _head(found: Collected, style: str, script: str) -> str:
 
 def _top(found: Collected, workload: Workload, now: datetime) -> str:
     total = sum(model["low"] for model in found.models)
-    least = "at least " if any(model["total"] is None for model in found.models) else ""
-    sums = [(f"{len(found.models):,}", "estimated"), (f"{least}{size(total)}", "together")]
+    least = ", at least" if any(model["total"] is None for model in found.models) else ""
+    sums = [(f"{len(found.models):,}", "estimated")]
     if found.failures:
-        sums.insert(1, (f"{len(found.failures):,}", "failed"))
+        sums.append((f"{len(found.failures):,}", "failed"))
+    if found.models:
+        sums.append((size(total), f"together{least}"))
     for number, gpu in enumerate(found.gpus if found.named else ()):
         fitting = sum(
             model["fit"][number]["verdict"] in ("fits", "tight") for model in found.models
@@ -84,8 +89,8 @@ def _top(found: Collected, workload: Workload, now: datetime) -> str:
     return (
         f"<header><div><h1>Memory of {plural(found.count, 'model')}</h1>"
         f'<p class="soft">{asked}</p><p class="faint">{now:%Y-%m-%d %H:%M} UTC</p>'
-        f'<ul class="sum">{items}</ul></div>'
-        '<button class="plain" id="theme" hidden>Light or dark</button></header>'
+        '</div><button class="plain" id="theme" hidden>Light or dark</button>'
+        f'<ul class="sum">{items}</ul></header>'
         "<noscript><main><p>The tables of this report need JavaScript; nothing is loaded from "
         "outside.</p></main></noscript>"
     )
@@ -101,7 +106,7 @@ def _models(found: Collected) -> str:
         '<select id="gpu" aria-label="GPU"><option value="-1">any GPU</option>'
         f'{gpus}</select><select id="verdict" aria-label="Verdict"><option value="">every verdict'
         '</option><option value="any">fits or tight</option><option>fits</option><option>tight'
-        "</option><option>offload</option><option>no</option></select>"
+        "</option><option>offload</option><option>no</option><option>unknown</option></select>"
         if found.gpus
         else ""
     )
@@ -109,8 +114,9 @@ def _models(found: Collected) -> str:
         '<section aria-labelledby="models"><div class="head"><h2 id="models">Models</h2>'
         '<span class="faint" id="shown" role="status"></span>'
         f'<div class="legend">{legend}</div></div>'
-        '<div class="tools"><input type="search" id="text" placeholder="Filter by name or type" '
-        f'aria-label="Filter by name or type">{choose}'
+        '<div class="tools"><input type="search" id="text" placeholder="Filter models" '
+        f'aria-label="Filter models">{choose}'
+        '<select id="sort" aria-label="Order"></select>'
         '<select id="scale" aria-label="Scale of the bars"><option value="common">bars on one scale'
         '</option><option value="own">bars by share</option></select></div>'
         '<div class="scroll"><table class="models"><thead><tr id="heads"></tr></thead>'
@@ -119,15 +125,12 @@ def _models(found: Collected) -> str:
     )
 
 
-def _matrix(found: Collected) -> str:
-    heads = "".join(
-        f'<th scope="col"><span>{escape(gpu["name"])}</span></th>' for gpu in found.gpus
-    )
+def _matrix() -> str:
     return (
         '<section aria-labelledby="fits"><div class="head"><h2 id="fits">Where they fit</h2>'
         '<span class="faint" id="fitted"></span></div><div class="scroll">'
-        f'<table class="matrix"><thead><tr><th scope="col"><span>model</span></th>{heads}</tr>'
-        '</thead><tbody id="matrix"></tbody></table></div></section>'
+        '<table class="matrix"><thead><tr id="fitheads"></tr></thead><tbody id="matrix"></tbody>'
+        '</table><p class="empty" id="unfit" hidden>No model matches.</p></div></section>'
     )
 
 
@@ -141,9 +144,9 @@ def _failures(failures: Sequence[Mapping[str, str]]) -> Iterator[str]:
     )
     for row in failures:
         yield (
-            f'<tr><th scope="row">{_text(row["model"])}</th><td>{_text(row["message"])} '
+            f'<tr><th scope="row">{_text(row["model"])}</th><td>{_words(row["message"])} '
             f'<code class="faint">{_text(row["code"])}</code></td>'
-            f'<td class="soft">{_text(row["hint"])}</td></tr>'
+            f'<td class="soft">{_words(row["hint"])}</td></tr>'
         )
     yield "</tbody></table></div></section>"
 
@@ -170,6 +173,11 @@ def _changes(changes: Sequence[Change]) -> Iterator[str]:
 
 def _text(text: str) -> str:
     return escape(clean(text, limit=2000))
+
+
+def _words(text: str) -> str:
+    """A sentence; what stands between backticks is to be typed."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", _text(text))
 
 
 def _data(found: Collected) -> Iterator[str]:
