@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Unpack
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from hfmem.answer import Estimate, Failure, Question, answer, failure, question
+from hfmem.answer import Estimate, Failure, answer, failure
 from hfmem.checkpoint.loaders import pick_of
 from hfmem.errors import HfmemError, InternalError, RateLimitedError, UsageError
 from hfmem.flags import flags_of
 from hfmem.memory.workload import Workload, workload
+from hfmem.question import Question, question
 from hfmem.source import Access, SourceChoice
 from hfmem.source.ahead import find
 from hfmem.source.crew import Crew

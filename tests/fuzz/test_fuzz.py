@@ -16,7 +16,7 @@ import pytest
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hfmem.answer import answer, question
+from hfmem.answer import answer
 from hfmem.checkpoint import gguf, torch_file
 from hfmem.checkpoint.safetensors import header_length, parse_header
 from hfmem.checkpoint.snapshot import Snapshot
@@ -24,6 +24,7 @@ from hfmem.checkpoint.strict_json import loads
 from hfmem.errors import InvalidValueError
 from hfmem.hardware.catalogue import parse_gpu
 from hfmem.memory.workload import Workload
+from hfmem.question import question
 from hfmem.report.json import dumps, result
 from hfmem.source import recorded, ref
 from hfmem.units import parse_size, parse_tokens

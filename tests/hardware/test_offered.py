@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from hfmem.answer import Estimate, answer, question
+from hfmem.answer import Estimate, answer
 from hfmem.checkpoint.gguf import parse_header
 from hfmem.checkpoint.gguf_set import joined
 from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Checkpoint, RepoFile, Snapshot
 from hfmem.checkpoint.tensor import runs
 from hfmem.memory.workload import Workload
+from hfmem.question import question
 from tests.gguf_files import gguf, llama
 from tests.loopback import Sparse
 

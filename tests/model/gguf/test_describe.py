@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from hfmem.answer import answer, question
+from hfmem.answer import answer
 from hfmem.checkpoint.gguf import parse_header
 from hfmem.checkpoint.gguf_set import joined
 from hfmem.checkpoint.snapshot import GGUF_DOCUMENT, Checkpoint, RepoFile, Snapshot
@@ -15,6 +15,7 @@ from hfmem.checkpoint.tensor import runs
 from hfmem.errors import HfmemError, UnsupportedArchitectureError
 from hfmem.memory.workload import Workload
 from hfmem.model.describe import describe
+from hfmem.question import question
 from hfmem.report.json import dumps, result
 from tests.gguf_files import Value, gguf, llama
 from tests.loopback import Sparse
