@@ -12,8 +12,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, constants, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import httpx
-from huggingface_hub.utils._http import default_client_factory
+from huggingface_hub.utils import _http, httpx
 from msgspec import Struct
 
 from hfmem.errors import (
@@ -116,15 +115,22 @@ def _offline() -> OfflineError:
 def _guarded(announce: Announce) -> Iterator[None]:
     """huggingface_hub with a client of ours: where nothing connects it gives up at once, a silent
     server does not hold it for ever, and a next page on another host does not get the token.
+
+    A client that the calling program has set stays. What is set can only be read where
+    huggingface_hub 2.4 keeps it: utils/_http.py.
     """
+    factory = _http._GLOBAL_CLIENT_FACTORY
+    ours = factory is _http.default_client_factory
     log = logging.getLogger(_LOG)
     level = log.level
     log.setLevel(logging.ERROR)
-    set_client_factory(lambda: _client(announce))
+    if ours:
+        set_client_factory(lambda: _client(announce))
     try:
         yield
     finally:
-        set_client_factory(default_client_factory)
+        if ours:
+            set_client_factory(factory)
         log.setLevel(level)
 
 
@@ -151,7 +157,7 @@ class _Client(httpx.Client):
 
 def _client(announce: Announce) -> httpx.Client:
     home = httpx.URL(constants.ENDPOINT)
-    hooks = default_client_factory().event_hooks["request"]
+    hooks = _http.default_client_factory().event_hooks["request"]
 
     def to_nobody_else(request: httpx.Request) -> None:
         if (request.url.scheme, request.url.host, request.url.port) not in (

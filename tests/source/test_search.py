@@ -7,7 +7,9 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, get_session, set_client_factory
+from huggingface_hub.utils import httpx
+from huggingface_hub.utils._http import default_client_factory
 
 from hfmem.errors import (
     GatedModelError,
@@ -136,3 +138,21 @@ def test_nothing_connects(
     with pytest.raises(HubUnavailableError, match="cannot be reached"):
         models(Query(author="org"))
     assert capfd.readouterr().err == ""
+
+
+def test_a_client_that_the_program_has_set_stays(loopback: LoopbackHub) -> None:
+    loopback.fault(r"/api/models\?", listing("org/a"))
+    made: list[httpx.Client] = []
+
+    def factory() -> httpx.Client:
+        made.append(httpx.Client(headers={"x-program": "its own"}))
+        return made[-1]
+
+    set_client_factory(factory)
+    try:
+        assert models(Query(author="org")) == ("org/a",)
+        assert get_session() in made
+    finally:
+        set_client_factory(default_client_factory)
+    (listed,) = (one for one in loopback.requests if one.path.startswith("/api/models?"))
+    assert listed.headers["x-program"] == "its own"
