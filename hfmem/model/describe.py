@@ -53,17 +53,8 @@ def describe(snapshot: Snapshot) -> Model:
     notes = list(snapshot.notes)
     checkpoint = snapshot.checkpoint or _declared(config, snapshot.documents, notes)
     pipeline = _pipeline(snapshot)
-    encoders: tuple[EncoderPass, ...] = ()
-    if snapshot.config is None:
-        decoder = _no_decoder(_NO_CONFIG if pipeline is None else _PIPELINE)
-    else:
-        decoder = _decoder(config, checkpoint)
-        if _attends_to_encoder(decoder):
-            # Few models do, and a short run is half imports.
-            from hfmem.model.encoder_runs import with_encoder
-
-            decoder, encoders, told = with_encoder(config, decoder, snapshot.documents)
-            notes.extend(told)
+    decoder, encoders, told = _decoded(snapshot, config, checkpoint, pipeline)
+    notes.extend(told)
     weights: tuple[WeightRun, ...] | None = None
     parameters = None
     method = None
@@ -218,6 +209,22 @@ def _parameters_alone(config: Config, decoder: Decoder) -> Parameters | None:
     return replace(counted, by_dtype={})
 
 
+def _decoded(
+    snapshot: Snapshot, config: Config, checkpoint: Checkpoint | None, pipeline: str | None
+) -> tuple[Decoder, tuple[EncoderPass, ...], tuple[Note, ...]]:
+    """The decoder, with what it sees of an encoder of fixed length and that one's passes."""
+    if snapshot.config is None:
+        return _no_decoder(_NO_CONFIG if pipeline is None else _PIPELINE), (), ()
+    decoder = _decoder(config, checkpoint)
+    crossing = (isinstance(kind, CrossAttention) for layer in decoder.layers for kind in layer)
+    if not any(crossing):
+        return decoder, (), ()
+    # Few models cross, and a short run is half imports.
+    from hfmem.model.encoder_runs import with_encoder
+
+    return with_encoder(config, decoder, snapshot.documents)
+
+
 def _decoder(config: Config, checkpoint: Checkpoint | None) -> Decoder:
     try:
         return layers(config)
@@ -229,10 +236,6 @@ def _decoder(config: Config, checkpoint: Checkpoint | None) -> Decoder:
             error.message,
             hint=f"{error.hint} The weights alone are {gib(size)}.".strip(),
         ) from error
-
-
-def _attends_to_encoder(decoder: Decoder) -> bool:
-    return any(isinstance(kind, CrossAttention) for layer in decoder.layers for kind in layer)
 
 
 _NO_CONFIG = Note(
