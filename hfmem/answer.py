@@ -131,7 +131,7 @@ def answer(snapshot: Snapshot, asked: Question) -> Estimate:
     runtime, workload, groups = asked.runtime, _with_media(asked.workload, snapshot), asked.groups
     engines: tuple[Runtime, ...] = (runtime,)
     if asked.every:
-        runtime, engines = _suited(model, groups), tuple(RUNTIMES.values())
+        runtime, engines = _suited(model, workload, groups), tuple(RUNTIMES.values())
     workload = _profiled(workload, model, snapshot, engines)
     common, workload = workload, _own(workload, runtime) if asked.every else workload
     workload, kept = _settled(model, workload)
@@ -208,10 +208,10 @@ def _unused(model: Model, workload: Workload) -> tuple[Note, ...]:
 
 
 # Few questions need these five, and a short run is half imports.
-def _suited(model: Model, groups: tuple[GpuGroup, ...]) -> Runtime:
+def _suited(model: Model, workload: Workload, groups: tuple[GpuGroup, ...]) -> Runtime:
     from hfmem.comparison import suited
 
-    return suited(model, groups)
+    return suited(model, workload, groups)
 
 
 def _settled(model: Model, workload: Workload) -> tuple[Workload, tuple[Note, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from hfmem.errors import HfmemError
+from hfmem.errors import HfmemError, UsageError
 from hfmem.flags import flags_for
 from hfmem.gpu import GpuGroup
 from hfmem.hardware.advice import Limits, advise
@@ -30,14 +30,27 @@ class Compared(Struct, frozen=True, kw_only=True):
     """Why it does, or why it would not start on the first card; else empty."""
 
 
-def suited(model: Model, groups: tuple[GpuGroup, ...]) -> Runtime:
+def suited(model: Model, workload: Workload, groups: tuple[GpuGroup, ...]) -> Runtime:
     """The runtime whose answer is shown in detail: llama.cpp for GGUF files, MLX for what it has
-    quantized and on Apple's machines, else transformers."""
-    if model.gguf_architecture is not None:
-        return RUNTIMES["llama.cpp"]
+    quantized and on Apple's machines, else transformers; the next one that takes the question where
+    that does not, as llama.cpp a cache in q8_0."""
     apple = bool(groups) and all(group.gpu.vendor == "apple" for group in groups)
     by_mlx = any((run.format or "").lower().startswith("mlx") for run in model.weights or ())
-    return RUNTIMES["mlx" if apple or by_mlx else "transformers"]
+    name = "mlx" if apple or by_mlx else "transformers"
+    first = RUNTIMES["llama.cpp" if model.gguf_architecture is not None else name]
+    others = (one for one in RUNTIMES.values() if one is not first)
+    taking = (one for one in (first, *others) if _takes(one, model, workload, groups))
+    return next(taking, first)
+
+
+def _takes(
+    runtime: Runtime, model: Model, workload: Workload, groups: tuple[GpuGroup, ...]
+) -> bool:
+    try:
+        _asked(runtime, model, workload, groups)
+    except HfmemError:
+        return False
+    return True
 
 
 def compare(model: Model, workload: Workload, groups: tuple[GpuGroup, ...]) -> tuple[Compared, ...]:
@@ -48,20 +61,30 @@ def compare(model: Model, workload: Workload, groups: tuple[GpuGroup, ...]) -> t
     return tuple(_one(runtime, model, workload, groups) for runtime in RUNTIMES.values())
 
 
-def _one(
+def _asked(
     runtime: Runtime, model: Model, workload: Workload, groups: tuple[GpuGroup, ...]
-) -> Compared:
+) -> tuple[Workload, MemoryEstimate]:
+    """The question with the flags that a runtime takes, and its figures on the first card. Raises
+    HfmemError where it refuses them."""
     own = {flag.name for flag in flags_for(runtime.name)}
     others = {name: None for name, _ in workload.flags.given if name not in own}
     asked = replace(workload, runtime=runtime.name, flags=workload.flags.but(**others))
     if asked.kv_dtype not in runtime.kv_dtypes:
-        message = f"{runtime.name} has no KV cache type {asked.kv_dtype!r:.60}."
-        return Compared(runtime=runtime.name, memory=None, fit=(), refusal=message)
+        raise UsageError(
+            f"{runtime.name} has no KV cache type {asked.kv_dtype!r:.60}.",
+            hint=f"Choose one of: {', '.join(runtime.kv_dtypes)}.",
+        )
+    first = groups[0] if groups else None
+    asked, _ = settled(model, asked)
+    placed = asked if first is None else replace(asked, device=device_of(first.gpu))
+    return asked, runtime.estimate(model, placed, first)
+
+
+def _one(
+    runtime: Runtime, model: Model, workload: Workload, groups: tuple[GpuGroup, ...]
+) -> Compared:
     try:
-        first = groups[0] if groups else None
-        asked, _ = settled(model, asked)
-        placed = asked if first is None else replace(asked, device=device_of(first.gpu))
-        memory = runtime.estimate(model, placed, first)
+        asked, memory = _asked(runtime, model, workload, groups)
         return Compared(
             runtime=runtime.name,
             memory=memory,

@@ -85,3 +85,27 @@ def test_the_document_has_them() -> None:
     rows = every(ctx=4096).to_dict()["runtimes"]
     assert isinstance(rows, list)
     assert {row["runtime"] for row in rows} == set(RUNTIMES)
+
+
+@pytest.mark.parametrize(
+    ("flags", "runtime"),
+    [
+        ({"kv_dtype": "q8_0"}, "llama.cpp"),  # common/arg.cpp: kv_cache_types
+        ({"kv_dtype": "fp8_e5m2"}, "vllm"),  # config/cache.py: CacheDType
+        ({"kv_dtype": "fp8"}, "transformers"),  # cache_utils.py: Fp8QuantizedCache
+        ({"quantize": "q4_k_m"}, "transformers"),
+    ],
+)
+def test_in_detail_is_one_that_takes_the_question(flags: dict[str, Any], runtime: str) -> None:
+    found = every(ctx=4096, gpu="h100", **flags)
+    assert found.workload.runtime == runtime
+    assert found.workload.kv_dtype == flags.get("kv_dtype", "auto")
+    row = next(one for one in found.runtimes if one.runtime == runtime)
+    assert row.memory is not None
+    assert row.memory.peak == found.memory.peak
+
+
+def test_a_question_that_none_takes() -> None:
+    # quantizers/auto.py (merge_quantization_configs), config/model.py (_verify_quantization).
+    with pytest.raises(hfmem.HfmemError, match="mxfp4 already"):
+        hfmem.estimate("openai/gpt-oss-20b", runtime="all", quantize="fp8", source="recorded")

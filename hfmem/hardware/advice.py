@@ -90,7 +90,8 @@ def _smaller(asked: Workload, limits: Limits, *, runtime: Runtime) -> Iterator[_
         if ctx >= LEAST_CTX:
             yield "ctx", f"context of {ctx:,} tokens", replace(asked, ctx=ctx)
     if limits.max_batch and limits.max_batch < asked.batch:
-        label = f"{limits.max_batch:,} sequences at once"
+        several = "s" if limits.max_batch > 1 else ""
+        label = f"{limits.max_batch:,} sequence{several} at once"
         yield "batch", label, replace(asked, batch=limits.max_batch)
     if runtime.small_kv_dtype is not None and asked.kv_dtype == "auto":
         label = f"KV cache in {runtime.small_kv_dtype}"

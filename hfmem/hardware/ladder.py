@@ -17,7 +17,7 @@ from hfmem.memory.quantize.schemes import refusal
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.model.weights import WeightRun
-from hfmem.runtimes import Runtime
+from hfmem.runtimes import RUNTIMES, Runtime
 from hfmem.units import gib
 
 _SPREADING = (
@@ -137,8 +137,12 @@ def _converted(model: Model, runtime: Runtime) -> list[_Size]:
 @cache
 def _able(name: str, runtime: str, vendors: frozenset[str]) -> tuple[Gpu, ...]:
     """The cards of today that run a scheme."""
-    one = scheme(name, runtime=runtime)
-    return tuple(gpu for gpu in current(vendors) if refusal(one, gpu) is None)
+    one, unrun = scheme(name, runtime=runtime), RUNTIMES[runtime].unrun
+    return tuple(
+        gpu
+        for gpu in current(vendors)
+        if refusal(one, gpu) is None and (unrun is None or unrun(name, gpu) is None)
+    )
 
 
 def _group(one: Scheme) -> str:

@@ -216,7 +216,10 @@ def _merged(config: Config, section: Config, documents: Documents) -> EncoderRun
     stated = _stated_size(reader)
     tall, wide = stated[1] if stated else sides(section, "image_size")
     high, broad = sides(section, "patch_size")
-    times = len(section.integer_list("depths") or (2, 2, 6, 2)) - 1
+    depths = section.integer_list("depths") or (2, 2, 6, 2)
+    if len(depths) > _MAX_STAGES:
+        raise section.invalid("depths", depths, f"a list of at most {_MAX_STAGES} items")
+    times = len(depths) - 1
     rows, columns = -(-tall // high), -(-wide // broad)
     tokens = _halved(rows, times=times) * _halved(columns, times=times)
     return EncoderRun(
@@ -252,6 +255,8 @@ def _halved(count: int, *, times: int) -> int:
     return -(-count // below)
 
 
+_MAX_STAGES = 17
+"""Each halves the rows and columns of pixels, of which MAX_SIDE are 2 ** 16."""
 _MERGING = frozenset({"donut-swin", "swin"})
 _RULES: Mapping[str, Rule] = {
     "whisper": _whisper,

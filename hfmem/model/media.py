@@ -33,6 +33,11 @@ class MediaInput(Struct, frozen=True, kw_only=True):
     def __bool__(self) -> bool:
         return bool(self.images or self.frames or self.audio_seconds)
 
+    @property
+    def pictures(self) -> str:
+        """``1 picture``, ``2 pictures``."""
+        return f"{self.images:,} picture" + ("" if self.images == 1 else "s")
+
 
 class TowerPass(Struct, frozen=True, kw_only=True):
     """One pass of an encoder over everything of its kind."""

@@ -257,7 +257,7 @@ def _with_breaks(media: MediaInput, bounds: Bounds, *, around: int, tower: bool 
     run = _pass("image", media.images, (tall, wide), patch=bounds.patch)
     return Found(
         tokens=total,
-        rule=f"{media.images} pictures × ({shown}) = {total:,} tokens",
+        rule=f"{media.pictures} × ({shown}) = {total:,} tokens",
         passes=(run,) if tower else (),
     )
 

@@ -200,7 +200,7 @@ def _anyres(
     count = 1 + tiles[0] * tiles[1]
     return Found(
         tokens=media.images * each,
-        rule=f"{media.images} pictures × ({tower.side}² for the whole and {rows} × {columns + 1} "
+        rule=f"{media.pictures} × ({tower.side}² for the whole and {rows} × {columns + 1} "
         f"for {count - 1} tiles) = {media.images * each:,} tokens",
         passes=(tower.run(media.images * count),),
     )
@@ -209,7 +209,7 @@ def _anyres(
 def _fixed(media: MediaInput, each: int, tower: _Tower) -> Found:
     return Found(
         tokens=media.images * each,
-        rule=f"{media.images} pictures × {each} = {media.images * each:,} tokens",
+        rule=f"{media.pictures} × {each} = {media.images * each:,} tokens",
         passes=(tower.run(media.images),),
     )
 

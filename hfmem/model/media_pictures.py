@@ -54,7 +54,7 @@ def qwen_images(reader: Reader, media: MediaInput) -> Found:
     total = media.images * rows * columns
     return Found(
         tokens=total,
-        rule=f"{media.images} pictures of {wide:,} × {tall:,} pixels × {columns} × {rows} cells = "
+        rule=f"{media.pictures} of {wide:,} × {tall:,} pixels × {columns} × {rows} cells = "
         f"{total:,} tokens",
         # A picture fills all frames of a patch (image_processing_qwen2_vl.py: patchify).
         passes=(_grid_pass("image", media.images, (tall, wide), patch=patch, frames=pair),),
@@ -129,7 +129,7 @@ def gemma3n_images(reader: Reader, media: MediaInput) -> Found:
     """Gemma 3n: a fixed number a picture (models/gemma3n/processing_gemma3n.py)."""
     each = reader.integer(reader.config, "vision_soft_tokens_per_image")
     total = media.images * each
-    return Found(tokens=total, rule=f"{media.images} pictures × {each} = {total:,} tokens")
+    return Found(tokens=total, rule=f"{media.pictures} × {each} = {total:,} tokens")
 
 
 def gemma4_images(reader: Reader, media: MediaInput) -> Found:
@@ -175,7 +175,7 @@ def _each(reader: Reader, media: MediaInput, each: int) -> Found:
     total = media.images * each
     return Found(
         tokens=total,
-        rule=f"{media.images} pictures × {each} = {total:,} tokens",
+        rule=f"{media.pictures} × {each} = {total:,} tokens",
         passes=(_square_pass(media.images, image, side * side),),
     )
 
@@ -216,7 +216,7 @@ def pixtral_images(reader: Reader, media: MediaInput) -> Found:
     side = patch * merge
     return Found(
         tokens=total,
-        rule=f"{media.images} pictures × {rows} × ({columns} + 1) = {total:,} tokens",
+        rule=f"{media.pictures} × {rows} × ({columns} + 1) = {total:,} tokens",
         passes=(_grid_pass("image", media.images, (rows * side, columns * side), patch=patch),),
     )
 
@@ -239,7 +239,7 @@ def internvl_images(reader: Reader, media: MediaInput) -> Found:
     total = count * each
     return Found(
         tokens=total,
-        rule=f"{media.images} pictures × ({tiles} tiles + {thumbnail}) × {each} = {total:,} tokens",
+        rule=f"{media.pictures} × ({tiles} tiles + {thumbnail}) × {each} = {total:,} tokens",
         passes=(_square_pass(count, image, _internvl_patches(reader, image)),),
     )
 
@@ -309,7 +309,7 @@ def idefics3_images(reader: Reader, media: MediaInput) -> Found:
     count = media.images * tiles
     return Found(
         tokens=count * each,
-        rule=f"{media.images} pictures × {tiles} tiles × {each} = {count * each:,} tokens",
+        rule=f"{media.pictures} × {tiles} tiles × {each} = {count * each:,} tokens",
         passes=(_square_pass(count, image, side**2),),
     )
 
@@ -328,7 +328,7 @@ def mllama_images(reader: Reader, media: MediaInput) -> Found:
     return Found(
         tokens=0,
         encoder_tokens=total,
-        rule=f"{media.images} pictures × {tiles} tiles × {positions:,} = {total:,} positions for "
+        rule=f"{media.pictures} × {tiles} tiles × {positions:,} = {total:,} positions for "
         "cross-attention, none in the context",
         passes=(replace(_square_pass(media.images * tiles, image, positions), together=tiles),),
     )

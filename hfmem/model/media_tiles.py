@@ -96,7 +96,7 @@ def minicpm46_images(reader: Reader, media: MediaInput) -> Found:
         total += rows * columns * each
         rule += f" + {rows} × {columns} × {each}"
     tokens = media.images * total
-    return Found(tokens=tokens, rule=f"{media.images} pictures × ({rule}) = {tokens:,} tokens")
+    return Found(tokens=tokens, rule=f"{media.pictures} × ({rule}) = {tokens:,} tokens")
 
 
 def _minicpm_grid(reader: Reader, media: MediaInput, *, owner: str) -> Size | None:
@@ -170,7 +170,7 @@ def lfm2_images(reader: Reader, media: MediaInput) -> Found:
     )
     return Found(
         tokens=total,
-        rule=f"{media.images} pictures × ({rule}) = {total:,} tokens",
+        rule=f"{media.pictures} × ({rule}) = {total:,} tokens",
         passes=(run,),
     )
 
@@ -205,7 +205,7 @@ def deepseek_ocr_images(reader: Reader, media: MediaInput) -> Found:
     total = media.images * one
     return Found(
         tokens=total,
-        rule=f"{media.images} pictures × ({whole} + {tiles} tiles × {each} + 1) = {total:,} tokens",
+        rule=f"{media.pictures} × ({whole} + {tiles} tiles × {each} + 1) = {total:,} tokens",
     )
 
 
@@ -310,6 +310,6 @@ def _tiled(media: MediaInput, tiles: int, each: int, run: TowerPass | None) -> F
     shown = f"{tiles} tiles × {each:,}" if tiles > 1 else f"{each:,}"
     return Found(
         tokens=total,
-        rule=f"{media.images} pictures × {shown} = {total:,} tokens",
+        rule=f"{media.pictures} × {shown} = {total:,} tokens",
         passes=passes,
     )

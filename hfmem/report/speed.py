@@ -44,7 +44,7 @@ def speed_words(found: Throughput, *, batch: int) -> str | None:
         ]
     if found.first_token_seconds is not None:
         words.append(f"first token after {between(found.first_token_seconds)} s")
-    words.append(f"{found.limited_by} decides")
+    words.append(f"decided by {found.limited_by}")
     if found.basis == "assumed":
         words.append("by other cards' or engines' figures")
     return " · ".join(words)

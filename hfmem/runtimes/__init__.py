@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from hfmem.errors import UsageError
-from hfmem.gpu import GpuGroup
+from hfmem.gpu import Gpu, GpuGroup
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
@@ -70,6 +70,9 @@ class Runtime(Struct, frozen=True, kw_only=True):
     """The schemes of the precision ladder, from the mildest on, each one that the engine loads."""
     vendors: frozenset[str] = frozenset({"nvidia", "amd"})
     """Whose cards the precision ladder looks among."""
+    unrun: Callable[[str, Gpu], str | None] | None = None
+    """Why a card does not run weights in a scheme; None where the engine has no rules beside the
+    scheme's."""
     by_class: bool = True
     """Whether what the engine holds on a card depends on the kind of card and not on its size."""
     many: bool = True
@@ -212,7 +215,7 @@ def _mlx() -> Runtime:
 
 
 def _sglang() -> Runtime:
-    from hfmem.runtimes import sglang, sglang_command, sglang_settings
+    from hfmem.runtimes import sglang, sglang_command, sglang_settings, sglang_support
 
     return Runtime(
         name="sglang",
@@ -222,6 +225,7 @@ def _sglang() -> Runtime:
         command=sglang_command.launch_server,
         serving=sglang_settings.serving,
         ladder=("fp8", "gptq-8bit", "gptq-4bit", "awq-4bit"),
+        unrun=sglang_support.unrun_scheme,
         by_class=False,
         spans_nodes=True,
     )

@@ -9,6 +9,7 @@ from hfmem.dtypes import torch_name
 from hfmem.gpu import GpuGroup
 from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.workload import Workload
+from hfmem.model.class_defaults import model_type_of_class
 from hfmem.model.model import Model
 from hfmem.runtimes.nodes import usual_split
 from hfmem.units import GIB, MIB
@@ -35,7 +36,8 @@ def vllm_command(
     name, scheme = model.name, workload.quantize
     words = ["vllm", "serve", name]
     limit = model.decoder.max_context
-    if workload.ctx is not None and limit is not None and workload.ctx > limit:
+    tokens = (workload.ctx or 0) + workload.media_tokens
+    if workload.ctx is not None and limit is not None and tokens > limit:
         # vLLM 0.33 config/model.py: refused without it.
         words.insert(0, "VLLM_ALLOW_LONG_MAX_MODEL_LEN=1")
     if scheme is not None and scheme not in _VLLM_QUANTIZATION:
@@ -43,7 +45,7 @@ def vllm_command(
     if model.revision:
         words += ["--revision", model.revision]
     if workload.ctx is not None:
-        words += ["--max-model-len", str(workload.ctx)]
+        words += ["--max-model-len", str(tokens)]
     flags = dict(workload.flags.given)
     if group.count > 1 and not {"tp", "pp", "dp"} & flags.keys():
         ranks, stages = usual_split(group.count)
@@ -106,11 +108,30 @@ def _config(scheme: str) -> str | None:
     return _CONFIGS.get(scheme)
 
 
+_HEADS = ("MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering")
+
+
+def _loader(model: Model) -> str:
+    """The class that loads all that is counted (transformers 5.23 models/auto/modeling_auto.py).
+
+    AutoModelForCausalLM has no T5 and no Qwen2.5-VL, and of Whisper the decoder alone: those are
+    loaded with their own class. ``AutoModel`` has no head.
+    """
+    name = model.class_name or ""
+    if not name or name.endswith(("ForCausalLM", "LMHeadModel")):
+        return "AutoModelForCausalLM"
+    if model_type_of_class(name) is not None:
+        return name
+    head = next((one for one in _HEADS if name.endswith(f"For{one}")), None)
+    return "AutoModel" if head is None else f"AutoModelFor{head}"
+
+
 def transformers_snippet(
     model: Model, workload: Workload, _group: GpuGroup, estimate: MemoryEstimate
 ) -> str:
     """Lines of Python that load the model so (transformers 5.23 from_pretrained)."""
-    scheme, imported, extra = workload.quantize, ["AutoModelForCausalLM"], []
+    loader = _loader(model)
+    scheme, imported, extra = workload.quantize, [loader], []
     others: list[str] = []
     dtype = f"torch.{torch_name(workload.dtype)}" if workload.dtype else '"auto"'
     if scheme in _BITSANDBYTES:
@@ -127,7 +148,8 @@ def transformers_snippet(
     held = (workload.flags.whole("max_memory_bytes") or 0) // MIB
     if held:
         room = ", ".join(f'{number}: "{held}MiB"' for number in range(estimate.count))
-        extra.append(f'max_memory={{{room}, "cpu": "1000GiB"}}')
+        host = max(1000, -(-estimate.peak.part("weights").bytes // GIB))
+        extra.append(f'max_memory={{{room}, "cpu": "{host}GiB"}}')
     if workload.attention is not None:
         name = {"flash": "flash_attention_2"}.get(workload.attention, workload.attention)
         extra.append(f'attn_implementation="{name}"')
@@ -140,7 +162,7 @@ def transformers_snippet(
         "import torch",
         *others,
         f"from transformers import {', '.join(imported)}",
-        f"model = AutoModelForCausalLM.from_pretrained({', '.join(arguments)})"
+        f"model = {loader}.from_pretrained({', '.join(arguments)})"
         + "".join(f"  {one}" for one in comment),
     ]
     if workload.kv_dtype != "auto":

@@ -36,6 +36,8 @@ FIT_TARGET = 1024 * MIB
 LARGE_BATCH = 32
 """Rows from which a device multiplies with matrices of the host (ggml-cuda.cu: GGML_OP_OFFLOAD_
 MIN_BATCH)."""
+MAX_DEVICES = 16
+"""src/llama.cpp: llama_max_devices; ggml-cuda.h: GGML_CUDA_MAX_DEVICES."""
 PIPELINE_COPIES = 4
 """ggml-backend.cpp: GGML_SCHED_MAX_COPIES."""
 
@@ -104,10 +106,16 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         if alone
         else worst.part("activations").bytes + (0 if fitted else outside),
         most_sequences=MAX_SLOTS,
-        refusal=None
-        if chosen.slots <= MAX_SLOTS
-        else f"llama.cpp runs at most {MAX_SLOTS} sequences at once.",
+        refusal=_refusal(chosen, count),
     )
+
+
+def _refusal(chosen: Settings, count: int) -> str | None:
+    if count > MAX_DEVICES:
+        return f"llama.cpp takes at most {MAX_DEVICES} devices (src/llama.cpp: llama_max_devices)."
+    if chosen.slots > MAX_SLOTS:
+        return f"llama.cpp runs at most {MAX_SLOTS} sequences at once."
+    return None
 
 
 def held(model: Model, name: str | None, workload: Workload) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from hfmem.memory.quantize.llama_file_types import FILE_TYPES
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
 from hfmem.runtimes.llama_cpp_settings import settings
-from hfmem.runtimes.llama_cpp_weights import stored
+from hfmem.runtimes.llama_cpp_weights import keeps_mxfp4, requantized, stored
 from hfmem.units import gib
 
 _SPELLED = {
@@ -46,8 +46,12 @@ def llama_server(
         words += _gguf_source(model)
     else:
         file = stored(model, workload.quantize, workload.dtype)
-        before, made = _conversion(model, "auto" if file is None else file.file_type.split()[0])
+        before, made = conversion(model, "auto" if file is None else file.file_type.split()[0])
         words += ["-m", made]
+        if file is not None and file.towers:
+            line, projector = _projection(model)
+            before.append(line)
+            words += ["--mmproj", projector]
     words += ["-c", str(chosen.n_ctx)]
     flags = dict(workload.flags.given)
     if "parallel" not in flags and workload.batch > 1:
@@ -67,26 +71,44 @@ def llama_server(
     return "\n".join(shlex.join(line) for line in (*before, words))
 
 
+def _named(model: Model) -> tuple[str, str]:
+    """What files of a model are named after, and the folder that it lies in."""
+    name = model.name.rstrip("/").split("/")[-1] or "model"
+    return name, model.name if model.source == "local" else name
+
+
+def _projection(model: Model) -> tuple[list[str], str]:
+    """The command that makes a file of the encoders, and the file (convert_hf_to_gguf.py)."""
+    name, folder = _named(model)
+    made = f"mmproj-{name}.gguf"
+    return ["python", "convert_hf_to_gguf.py", folder, "--mmproj", "--outfile", made], made
+
+
 _OUT_TYPES = frozenset({"f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0"})
 """convert_hf_to_gguf.py: --outtype."""
 
 
-def _conversion(model: Model, kind: str) -> tuple[list[list[str]], str]:
-    """The commands that make a GGUF file of a checkpoint, and the file's name."""
-    name = model.name.rstrip("/").split("/")[-1] or "model"
-    lines, folder = [], model.name
+def conversion(model: Model, kind: str) -> tuple[list[list[str]], str]:
+    """The commands that make a GGUF file of a checkpoint, and the file's name.
+
+    What the conversion keeps in MXFP4 is quantized again with ``--allow-requantize`` only
+    (src/llama-quant.cpp).
+    """
+    name, folder = _named(model)
+    lines = []
     if model.source != "local":
-        folder = name
         revision = ["--revision", model.revision] if model.revision else []
         lines.append(["hf", "download", model.name, *revision, "--local-dir", folder])
     lower, made = kind.lower(), f"{name}-{kind.upper()}.gguf"
-    direct = lower in _OUT_TYPES
+    kept = keeps_mxfp4(model)
+    direct = lower in _OUT_TYPES and not kept
     quantized = not direct and lower in FILE_TYPES
-    first = f"{name}-BF16.gguf" if quantized else made
-    out = lower if direct else "bf16" if quantized else "auto"
+    first = f"{name}-{'MXFP4' if kept else 'BF16'}.gguf" if quantized else made
+    out = lower if direct else "bf16" if quantized and not kept else "auto"
     lines.append(["python", "convert_hf_to_gguf.py", folder, "--outtype", out, "--outfile", first])
     if quantized:
-        lines.append(["llama-quantize", first, made, kind.upper()])
+        again = ["--allow-requantize"] if requantized(model, kind) else []
+        lines.append(["llama-quantize", *again, first, made, kind.upper()])
     return lines, made
 
 

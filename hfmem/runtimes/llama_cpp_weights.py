@@ -78,9 +78,20 @@ def stored(model: Model, quantize: str | None, dtype: str | None) -> Stored | No
     if model.gguf_architecture is not None:
         found = _as_stored(model, "the file's own types", dtype=None)
         return replace(found, towers=found.towers + projector_bytes(model))
-    if model.quantization == "mxfp4" and model.model_type == "gpt_oss":
+    if keeps_mxfp4(model):
         return _as_stored(model, "MXFP4 experts, the rest in bf16", dtype="BF16")
     return _converted(model, "f16" if (dtype or model.dtype) == "F16" else "bf16")
+
+
+def keeps_mxfp4(model: Model) -> bool:
+    """Whether convert_hf_to_gguf.py leaves the experts in MXFP4, whatever type is asked for
+    (conversion/gpt_oss.py: repack_mxfp4)."""
+    return model.quantization == "mxfp4" and model.model_type == "gpt_oss"
+
+
+def requantized(model: Model, file_type: str) -> bool:
+    """Whether llama-quantize takes weights to a type that are MXFP4 in the conversion."""
+    return keeps_mxfp4(model) and file_type.upper() != "MXFP4_MOE"
 
 
 def projector_bytes(model: Model) -> int:

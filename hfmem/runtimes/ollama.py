@@ -21,8 +21,9 @@ from hfmem.model.layers import FullAttention, LatentAttention, RecurrentState, S
 from hfmem.model.model import Model
 from hfmem.runtimes.llama_cpp import estimate as llama_cpp
 from hfmem.runtimes.llama_cpp import held as llama_cpp_held
+from hfmem.runtimes.llama_cpp_command import conversion
 from hfmem.runtimes.llama_cpp_command import to_host as llama_cpp_to_host
-from hfmem.runtimes.llama_cpp_weights import stored
+from hfmem.runtimes.llama_cpp_weights import keeps_mxfp4, stored
 from hfmem.units import GIB, MIB, gib
 
 KV_DTYPES = ("auto", "f16", "q8_0", "q4_0")
@@ -83,19 +84,20 @@ def as_llama_server(model: Model, workload: Workload, group: GpuGroup | None) ->
         total = group.gpu.usable_bytes * group.count if group else 0
         ctx = min(default_ctx(total), limit or default_ctx(total))
     parallel = max(workload.batch, workload.flags.whole("parallel") or 1)
+    cells = (ctx + workload.media_tokens) * parallel
     flags = workload.flags.but(parallel=parallel)
     quantize = made_of(model, workload.quantize)
     asked = replace(workload, runtime="llama.cpp", ctx=ctx, quantize=quantize, flags=flags)
     if flags.whole("ubatch_size") is not None:
         return asked
     if flags.choice("flash_attn") == "off" and workload.device == "cuda":
-        small = group is not None and group.gpu.usable_bytes <= 8 * GIB and ctx * parallel > 4096
+        small = group is not None and group.gpu.usable_bytes <= 8 * GIB and cells > 4096
         size = CONSTRAINED if small else DEFAULT
     else:
         taken = taken_of(model, asked, group)
         predicted = predicted_bytes(model, asked) or 0
         available = taken.usable_bytes if taken else 0
-        size = batch_for(ctx * parallel, predicted=predicted, available=available)
+        size = batch_for(cells, predicted=predicted, available=available)
     return _sized(asked, size)
 
 
@@ -123,7 +125,7 @@ def predicted_bytes(model: Model, asked: Workload) -> int | None:
     decoder = model.decoder
     heads = decoder.attention_heads
     size = (decoder.hidden_size or 0) // heads if heads else 0
-    cells = (asked.ctx or 0) * (asked.flags.whole("parallel") or 1)
+    cells = ((asked.ctx or 0) + asked.media_tokens) * (asked.flags.whole("parallel") or 1)
     cache = 2 * len(decoder.layers) * _least_kv_heads(model) * size * cells * 2
     return file.file_bytes - file.towers + cache
 
@@ -190,10 +192,11 @@ def serve_and_run(
 ) -> str:
     """The server with its environment, and the model: from the Hub, or made from a folder.
 
-    ``OLLAMA_CONTEXT_LENGTH=8192 ollama serve &``, then ``ollama run hf.co/org/name``.
+    ``OLLAMA_CONTEXT_LENGTH=8192 ollama serve &``, then ``ollama run hf.co/org/name``. Ollama
+    quantizes F16, BF16 and F32 only (server/create.go: createModel), llama-quantize MXFP4 too.
     """
     asked = as_llama_server(model, workload, group)
-    variables = [f"OLLAMA_CONTEXT_LENGTH={asked.ctx}"]
+    variables = [f"OLLAMA_CONTEXT_LENGTH={(asked.ctx or 0) + asked.media_tokens}"]
     parallel = asked.flags.whole("parallel") or 1
     if parallel > 1:
         variables.append(f"OLLAMA_NUM_PARALLEL={parallel}")
@@ -211,13 +214,18 @@ def serve_and_run(
         lines.append(shlex.join(["ollama", "run", reached]))
         return "\n".join(lines)
     make = ["ollama", "create", name, "-f", "Modelfile"]
-    if workload.quantize is not None:
-        make += ["--quantize", workload.quantize]
-    folder = model.name if model.source == "local" else f"./{name}"
-    if model.source != "local":
-        lines.append(shlex.join(["hf", "download", model.name, "--local-dir", name]))
+    origin = model.name if model.source == "local" else f"./{name}"
+    if workload.quantize is not None and keeps_mxfp4(model):
+        before, made = conversion(model, workload.quantize)
+        lines += [shlex.join(one) for one in before]
+        origin = f"./{made}"
+    else:
+        if workload.quantize is not None:
+            make += ["--quantize", workload.quantize]
+        if model.source != "local":
+            lines.append(shlex.join(["hf", "download", model.name, "--local-dir", name]))
     lines += [
-        f"echo {shlex.quote(f'FROM {folder}')} > Modelfile",
+        f"echo {shlex.quote(f'FROM {origin}')} > Modelfile",
         shlex.join(make),
         shlex.join(["ollama", "run", name]),
     ]

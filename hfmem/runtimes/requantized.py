@@ -1,4 +1,4 @@
-"""What an engine makes of a scheme that it is asked to load a quantized checkpoint in.
+"""What an engine makes of a scheme that it is asked to load a checkpoint in.
 
 Engines quantize 16-bit weights as they load. Of a checkpoint that is quantized already they keep
 its own settings, where the one asked for is of the same kind, or refuse.
@@ -15,6 +15,7 @@ from hfmem.errors import UsageError
 from hfmem.memory.quantize.schemes import scheme
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
+from hfmem.runtimes.llama_cpp_weights import requantized
 
 _BITSANDBYTES = frozenset({"bitsandbytes", "bitsandbytes_4bit", "bitsandbytes_8bit"})
 _SAME_KIND: Mapping[str, Mapping[str, frozenset[str]]] = {
@@ -32,17 +33,18 @@ _SAME_KIND: Mapping[str, Mapping[str, frozenset[str]]] = {
 }
 """By engine, the schemes that it makes as it loads (torchao's and hqq's by their first word), and
 the ``quant_method`` of checkpoints that it loads in the same way."""
-_CONVERTING = frozenset({"llama.cpp", "ollama"})
 _RULES = {
     "transformers": "transformers takes settings of the checkpoint's own kind only "
     "(quantizers/auto.py: merge_quantization_configs)",
     "vllm": "vLLM takes the checkpoint's own method only (config/model.py: _verify_quantization)",
     "sglang": "SGLang takes the checkpoint's own method only (configs/model_config.py: "
     "_verify_quantization)",
-    "llama.cpp": "llama-quantize does not quantize MXFP4 again unless it is told "
-    "--allow-requantize (src/llama-quant.cpp), and the conversion keeps MXFP4",
-    "ollama": "Ollama quantizes F16, BF16 and F32 only (server/create.go: createModel)",
 }
+_TWICE = (
+    "vLLM would quantize it a second time as it loads (config/quantization.py: "
+    "resolve_quantization_config), which it does for few kinds of weights "
+    "(quantization/base_config.py: dequantize_weight)"
+)
 
 
 def settled(model: Model, workload: Workload) -> tuple[Workload, tuple[Note, ...]]:
@@ -52,26 +54,44 @@ def settled(model: Model, workload: Workload) -> tuple[Workload, tuple[Note, ...
     where the engine refuses: DeepSeek-V3 in nf4.
     """
     asked, method = workload.quantize, (model.quantization or "").lower()
-    if not asked or not method or model.pipeline is not None or model.gguf_architecture is not None:
+    if not asked or model.pipeline is not None or model.gguf_architecture is not None:
         return workload, ()
     engine, one = workload.runtime, scheme(asked, runtime=workload.runtime)
-    if one.file_type is not None:
-        if engine in _CONVERTING and method == "mxfp4" and model.model_type == "gpt_oss":
-            raise _refused(model, asked, method, engine)
+    if engine == "transformers" and one.name == "mxfp4" and model.model_type != "gpt_oss":
+        message = (
+            f"--quantize {asked} changes nothing: transformers takes the experts of gpt-oss alone "
+            "to MXFP4 (integrations/mxfp4.py: replace_with_mxfp4_linear)."
+        )
+        return replace(workload, quantize=None), (Note(code="quantizes_nothing", message=message),)
+    if not method:
         return workload, ()
+    if one.file_type is not None:
+        if engine not in ("llama.cpp", "ollama") or not requantized(model, one.file_type):
+            return workload, ()
+        message = (
+            f"The conversion keeps the experts in MXFP4; in {asked} they are after llama-quantize "
+            "--allow-requantize only (src/llama-quant.cpp)."
+        )
+        return workload, (Note(code="requantized", message=message),)
     named = one.name
     word = named.split("-")[0]
     kinds = _SAME_KIND.get(engine, {})
     same = kinds.get(named, kinds.get(word if word in ("torchao", "hqq") else ""))
     if same is None:
         return workload, ()  # Another checkpoint.
-    if method in same or (engine == "vllm" and named == "nf4" and _prevails(model, method)):
+    prevails = engine == "vllm" and _prevails(model, method)
+    if method in same or (prevails and named == "nf4"):
         message = (
             f"The checkpoint is quantized with {method[:40]} already: {engine} loads it as it is, "
             f"and --quantize {asked} changes nothing."
         )
         return replace(workload, quantize=None), (Note(code="quantized_already", message=message),)
-    raise _refused(model, asked, method, engine)
+    raise UsageError(
+        f"{model.name!r:.120} is quantized with {method[:40]} already and cannot be loaded in "
+        f"{asked}: {_TWICE if prevails else _RULES[engine]}.",
+        hint="Leave --quantize out, or name the 16-bit checkpoint that it was made from; the "
+        "precision table without --quantize has what that would take.",
+    )
 
 
 def loads(model: Model, workload: Workload) -> bool:
@@ -85,16 +105,6 @@ def loads(model: Model, workload: Workload) -> bool:
 
 def _prevails(model: Model, method: str) -> bool:
     """Checkpoints whose method vLLM takes whatever is asked for (override_quantization_method of
-    quantization/mxfp4.py, modelopt.py and inc/inc.py). In fp8 it would quantize what they leave in
-    16 bits."""
+    quantization/mxfp4.py, modelopt.py and inc/inc.py)."""
     own = ("modelopt", "modelopt_fp4", "modelopt_mixed", "nvfp4", "auto-round")
     return method in own or (method == "mxfp4" and model.model_type == "gpt_oss")
-
-
-def _refused(model: Model, asked: str, method: str, engine: str) -> UsageError:
-    return UsageError(
-        f"{model.name!r:.120} is quantized with {method[:40]} already and cannot be loaded in "
-        f"{asked}: {_RULES[engine]}.",
-        hint="Leave --quantize out, or name the 16-bit checkpoint that it was made from; the "
-        "precision table without --quantize has what that would take.",
-    )

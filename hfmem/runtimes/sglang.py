@@ -25,7 +25,8 @@ from hfmem.memory.workload import Workload
 from hfmem.model.layers import SlidingWindow, kind_name
 from hfmem.model.model import Model
 from hfmem.runtimes.sglang_pools import Cells, cells, claim
-from hfmem.runtimes.sglang_settings import Settings, capability, settings
+from hfmem.runtimes.sglang_settings import Settings, capability, float_type, settings
+from hfmem.runtimes.sglang_support import unrun
 from hfmem.runtimes.vllm_rank import stage_layers
 from hfmem.units import MIB, gib
 
@@ -67,7 +68,7 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         phases=(_summed(phases, chosen.tp * chosen.dp),),
         rank=(worst,) if chosen.ranks > 1 else (),
         count=chosen.ranks,
-        ctx=chosen.ctx,
+        ctx=chosen.ctx - workload.media_tokens,
         kv_dtype=torch_name(chosen.dtype) if chosen.kv_dtype == "auto" else chosen.kv_dtype,
         bytes_per_token=int(
             sum(one.token(chosen.swa_ratio) for one in known) * chosen.tp * chosen.dp
@@ -77,12 +78,12 @@ def estimate(model: Model, workload: Workload, group: GpuGroup | None) -> Memory
         host=while_serving(model, offloaded=0),
         outside_bytes=outside,
         budget_bytes=budget,
-        refusal=_refusal(group),
+        refusal=_refusal(model, workload, group),
         pool=None if budget is None or unknown else _pool(chosen, known, phases, budget=budget),
     )
 
 
-def _refusal(group: GpuGroup | None) -> str | None:
+def _refusal(model: Model, workload: Workload, group: GpuGroup | None) -> str | None:
     """Its backends for other machines (srt/hardware_backend) set aside and fill by other rules; of
     NVIDIA's it takes compute capability 7.5 and more (maybe_downgrade_dtype_for_legacy_gpu)."""
     if group is None:
@@ -91,7 +92,7 @@ def _refusal(group: GpuGroup | None) -> str | None:
     if found is not None and found < (7, 5):
         return f"SGLang needs compute capability 7.5; {group.gpu.name} has {found[0]}.{found[1]}."
     if group.gpu.vendor in {"nvidia", "amd", ""}:
-        return None
+        return unrun(model, workload.quantize, group.gpu)
     return (
         f"What SGLang takes of {group.gpu.name} is not known here: its rules for machines without "
         "an NVIDIA or AMD GPU are others."
@@ -140,7 +141,7 @@ def _rank(
             size,
             chosen,
             sequences=-(-workload.batch // chosen.dp),
-            tokens=chosen.ctx + workload.media_tokens,
+            tokens=chosen.ctx,
         ),
         _activations(chosen),
         overhead,
@@ -205,7 +206,8 @@ def _notes(
 ) -> tuple[Note, ...]:
     found = []
     if workload.ctx is None:
-        message = f"No context was given: {chosen.ctx:,} tokens are assumed."
+        assumed = chosen.ctx - workload.media_tokens
+        message = f"No context was given: {assumed:,} tokens are assumed."
         found.append(Note(code="default_ctx", message=message))
     if not carded and not {"chunked_prefill_size", "cuda_graph_max_bs"} <= set(
         dict(workload.flags.given)
@@ -216,6 +218,9 @@ def _notes(
             f"{gib(_activations(chosen).bytes)} aside."
         )
         found.append(Note(code="assumed_card", message=message))
+    if chosen.dtype != float_type(model, workload.dtype, None):
+        message = f"Below compute capability 8.0 SGLang takes {torch_name(chosen.dtype)}."
+        found.append(Note(code="dtype_of_card", message=message))
     kinds = {kind_name(kind) for kinds in model.decoder.layers for kind in kinds}
     if untold := sorted(kinds & {"compressed", "cross"}):
         what = " and ".join(untold)

@@ -23,10 +23,14 @@ def launch_server(
     if quantized is not None and quantized not in _MADE_AS_IT_LOADS:
         name = f"CHECKPOINT-OF-{name.split('/')[-1]}-IN-{quantized}"
     words = ["python", "-m", "sglang.launch_server", "--model-path", name]
+    limit, tokens = model.decoder.max_context, (workload.ctx or 0) + workload.media_tokens
+    if workload.ctx is not None and limit is not None and tokens > limit:
+        # SGLang 0.5.23 configs/model_config.py: refused without it.
+        words.insert(0, "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN=1")
     if model.revision:
         words += ["--revision", model.revision]
     if workload.ctx is not None:
-        words += ["--context-length", str(workload.ctx)]
+        words += ["--context-length", str(tokens)]
     flags = dict(workload.flags.given)
     if group.count > 1 and not {"tp", "pp", "dp"} & flags.keys():
         words += ["--tp-size", str(group.count)]

@@ -102,7 +102,8 @@ def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settin
     strategy = flags.choice("mamba_radix_cache_strategy") or "extra_buffer"
     gpu = group.gpu if group else None
     return Settings(
-        ctx=workload.ctx or min(DEFAULT_CTX, model.decoder.max_context or DEFAULT_CTX),
+        ctx=workload.media_tokens
+        + (workload.ctx or min(DEFAULT_CTX, model.decoder.max_context or DEFAULT_CTX)),
         tp=tp,
         pp=pp,
         dp=dp,
@@ -115,7 +116,7 @@ def settings(model: Model, workload: Workload, group: GpuGroup | None) -> Settin
         swa_ratio=flags.share("swa_full_tokens_ratio") or Fraction(8, 10),
         mamba_ratio=flags.share("mamba_full_memory_ratio") or Fraction(9, 10),
         state_slots=1 if flags.switch("disable_radix_cache") else _SLOTS[strategy],
-        dtype=_dtype(model, workload.dtype, gpu),
+        dtype=float_type(model, workload.dtype, gpu),
         state_dtype=_state_dtype(model),
         kv_dtype=_kv_dtype(model, workload.kv_dtype, gpu),
         hybrid_swa=model.class_name in _HYBRID_SWA,
@@ -143,7 +144,7 @@ def capability(gpu: Gpu | None) -> tuple[int, int] | None:
     return int(major), int(minor)
 
 
-def _dtype(model: Model, asked: str | None, gpu: Gpu | None) -> str:
+def float_type(model: Model, asked: str | None, gpu: Gpu | None) -> str:
     """float16 below compute capability 8.0, whatever is asked (model_runner_components/
     load_model_utils.py: maybe_downgrade_dtype_for_legacy_gpu)."""
     found = capability(gpu)

@@ -289,9 +289,9 @@ def _notes(
             f"No context was given: {chosen.ctx - workload.media_tokens:,} tokens are assumed."
         )
         found.append(Note(code="default_ctx", message=message))
-    elif limit is not None and workload.ctx > limit:
+    elif limit is not None and chosen.ctx > limit:
         message = (
-            f"{workload.ctx:,} tokens are more than the model's maximum of {limit:,}; "
+            f"{chosen.ctx:,} tokens are more than the model's maximum of {limit:,}; "
             "computed as asked."
         )
         found.append(Note(code="beyond_max_context", message=message))

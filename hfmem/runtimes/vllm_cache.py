@@ -129,6 +129,8 @@ def element_bytes(kv_dtype: str, elements: int) -> int:
             return elements // 2 + elements // 16
         case "fp8_per_token_head" | "int8_per_token_head":
             return elements + 4
+        case "int4_per_token_head":
+            return elements // 2 + 4
         case _:
             return elements
 

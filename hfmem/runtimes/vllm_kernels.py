@@ -16,11 +16,15 @@ from hfmem.model.model import Model
 from hfmem.runtimes.vllm_versions import NEWEST, numbers
 
 BUILT_FOR = (7, 5)
-"""Least compute capability of CUDA 13, which the wheels of 0.33 are built with (METADATA: cu13)."""
+"""Least compute capability of CUDA 13, which the wheels of 0.33 are built with (METADATA: cu13);
+those up to 0.20 were for 7.0 too (docker/Dockerfile: torch_cuda_arch_list)."""
 BFLOAT16 = (8, 0)
 """platforms/cuda.py: supported_dtypes, check_if_supports_dtype."""
 _NO_FLOAT16 = frozenset({"gemma2", "gemma3", "gemma3_text", "glm4"})
 """config/model.py: _FLOAT16_NOT_SUPPORTED_MODELS, by the configuration's own model_type."""
+_PREFIX = frozenset({"bagel", "gemma3", "molmo2", "moondream3", "paligemma"})
+"""Whose pictures' positions attend both ways, which of these kernels Triton does alone
+(transformers_utils/model_arch_config_convertor.py: is_mm_prefix_lm; supports_mm_prefix)."""
 _FLASHINFER_SIZES = frozenset({64, 128, 256, 512})
 _SPARSE = (9, 10, 12)
 """Major capabilities of the kernels for sparse latent attention (mla/flashmla_sparse.py,
@@ -36,6 +40,8 @@ class _Heads(Struct, frozen=True, kw_only=True):
     sparse: bool
     """A latent with an indexer."""
     sinks: bool
+    prefix: bool
+    """Pictures attend both ways."""
 
 
 def float_type(model: Model, asked: str | None, gpu: Gpu | None) -> str:
@@ -79,7 +85,7 @@ def unrun_on_card(model: Model, dtype: str, gpu: Gpu | None, *, version: str | N
     if _below(gpu, BUILT_FOR):
         return (
             "vLLM would not start: its wheels are of CUDA 13, from compute capability 7.5 on, "
-            f"{has}; an older one takes it, such as --runtime vllm@0.14."
+            f"{has}; older ones were built for 7.0 too, such as --runtime vllm@0.14."
         )
     if dtype == "BF16" and _below(gpu, BFLOAT16):
         return (
@@ -102,8 +108,8 @@ def unread_on_card(
     """Why no attention kernel reads a cache of a type on a card; None where one does.
 
     A T4, of compute capability 7.5, reads no fp8; an A100, of 8.0, keys and values in fp8 but no
-    latent, and none beside attention sinks (gpt-oss); an H100 nvfp4, but not beside sinks, nor for
-    heads of 64, which a B200 does.
+    latent, and none beside attention sinks (gpt-oss) or in Gemma-3; an H100 nvfp4, but not beside
+    sinks, nor for heads of 64, which a B200 does.
     """
     if gpu is None or gpu.vendor not in {"nvidia", "amd"} or _older(version):
         return None
@@ -152,6 +158,8 @@ def _unread(kv_dtype: str, why: str, other: str) -> str:
 def _beside(heads: _Heads) -> str:
     if heads.sinks:
         return " beside attention sinks"
+    if heads.prefix:
+        return " where pictures attend both ways"
     return f" for heads of {' and '.join(map(str, heads.sizes))}"
 
 
@@ -164,7 +172,7 @@ def _read(kv_dtype: str, size: int, heads: _Heads, capability: tuple[int, ...]) 
     packed = kv_dtype.startswith("nvfp4")
     if not packed and not small and (kv_dtype != "bfloat16" or capability >= BFLOAT16):
         return True  # Triton.
-    if kv_dtype.endswith("_per_token_head") or size not in _FLASHINFER_SIZES:
+    if kv_dtype.endswith("_per_token_head") or size not in _FLASHINFER_SIZES or heads.prefix:
         return False
     if not BFLOAT16 <= capability <= (12, 1):
         return False
@@ -189,6 +197,7 @@ def _heads(model: Model) -> _Heads:
             run.loaded and run.run.name.endswith(("self_attn.sinks", "attention_sink_bias"))
             for run in model.weights or ()
         ),
+        prefix=model.model_type in _PREFIX,
     )
 
 

@@ -30,6 +30,7 @@ KV_DTYPES = (
     "nvfp4_ds_mla",
     "fp8_per_token_head",
     "int8_per_token_head",
+    "int4_per_token_head",
     "nvfp4",
     "nvfp4_4over6",
 )

@@ -8,6 +8,7 @@ writes it. Of older versions only what the registry itself dates is said.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -47,6 +48,8 @@ _CAPABILITY = {
 """Least CUDA compute capability of a checkpoint's method (get_min_capability of each)."""
 _IN_FLIGHT = frozenset({"fp8", "nf4"})
 """Schemes that vLLM makes of weights as it loads them; the others are other checkpoints."""
+_ELSEWHERE = re.compile("(hqq|mlx)-")
+"""Schemes whose checkpoints other engines load, and the method that these name."""
 _POOLED = ("ForSequenceClassification", "ForTokenClassification", "ForRewardModel", "RewardModel")
 _POOLED_BASE = "Model"
 
@@ -89,10 +92,12 @@ def support(
     """
     method = (model.quantization or "").lower() if model.gguf_architecture is None else "gguf"
     if quantize is not None and (not method or quantize not in _IN_FLIGHT):
-        method = "bitsandbytes" if quantize in {"nf4", "nf4-dq"} else ""  # another checkpoint
-    one, other = _of_class(model, version), _of_method(method, version)
-    refusal = one.refusal or other.refusal or _of_card(method, gpu)
-    notes = (*one.notes, *other.notes)
+        elsewhere = _ELSEWHERE.match(quantize)
+        method = elsewhere[1] if elsewhere else ""  # Another checkpoint.
+        method = "bitsandbytes" if quantize in {"nf4", "nf4-dq"} else method
+    one, two = _of_class(model, version), _of_method(method, version)
+    refusal = one.refusal or two.refusal or _of_card(method, gpu)
+    notes = (*one.notes, *two.notes)
     if refusal is not None:
         notes = (Note(code="unsupported_by_runtime", message=refusal), *notes)
     return Support(refusal=refusal, notes=notes, pools=one.pools)

@@ -78,6 +78,20 @@ def test_fewer_sequences() -> None:
         assert again.fit[0].fits == fits
 
 
+def test_one_sequence_is_one() -> None:
+    found = hfmem.estimate(
+        "Qwen/Qwen3-30B-A3B",
+        runtime="llama.cpp",
+        gpu="rtx-4090",
+        quantize="q4_k_m",
+        ctx=32_768,
+        batch=4,
+        source="recorded",
+    ).fit[0]
+    assert found.max_batch == 1
+    assert "1 sequence at once" in [one.label for one in found.advice]
+
+
 def test_transformers_snippets_are_python() -> None:
     found = advice(LLAMA, "rtx-4090:2", ctx=8192)
     assert set(found) == {"offload", "quantize", "gpus"}

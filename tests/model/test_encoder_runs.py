@@ -230,6 +230,7 @@ def test_a_picture_is_counted_by_the_batch() -> None:
         (DONUT, {"preprocessor_config.json": {"size": {"height": -1, "width": 5}}}),
         (DONUT, {"preprocessor_config.json": {"size": ["a", 5]}}),
         (pair({**DONUT_ENCODER, "patch_size": 0}), {}),
+        (pair({**DONUT_ENCODER, "depths": [2] * 9000}), {}),
     ],
 )
 def test_nonsense_is_refused(config: Keys, documents: Keys) -> None:

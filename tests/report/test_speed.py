@@ -39,11 +39,11 @@ UNKNOWN = replace(
 
 def test_words() -> None:
     assert speed_words(FOUND, batch=1) == (
-        "40.1 to 62.7 tokens/s (smooth) · first token after 1.7 to 2.66 s · memory decides"
+        "40.1 to 62.7 tokens/s (smooth) · first token after 1.7 to 2.66 s · decided by memory"
     )
     batched = replace(FOUND, per_sequence=(5.0, 7.8), basis="assumed", first_token_seconds=None)
     assert speed_words(batched, batch=8) == (
-        "40.1 to 62.7 tokens/s · each sequence 5 to 7.8 (slow) · memory decides"
+        "40.1 to 62.7 tokens/s · each sequence 5 to 7.8 (slow) · decided by memory"
         " · by other cards' or engines' figures"
     )
     assert speed_words(UNKNOWN, batch=1) is None

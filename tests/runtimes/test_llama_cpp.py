@@ -395,6 +395,14 @@ def test_what_moves_to_the_host_makes_room(name: str, quantize: str | None) -> N
     assert before.largest.memory.bytes - after.largest.memory.bytes >= missing
 
 
+# src/llama.cpp: llama_max_devices.
+@pytest.mark.parametrize(("count", "refused"), [(16, False), (17, True)])
+def test_at_most_sixteen_devices(count: int, refused: bool) -> None:
+    found = run(LLAMA, ctx=4096, gpu="rtx-3090", count=count)
+    assert (found.refusal is not None) == refused
+    assert found.refusal is None or "16 devices" in found.refusal
+
+
 @pytest.mark.shared
 def test_measured_rows(shared: Path) -> None:
     data = shared / "measured"

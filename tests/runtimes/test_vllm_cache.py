@@ -206,6 +206,7 @@ def test_an_unknown_layout_is_not_guessed() -> None:
         ("fp8", 128),
         ("nvfp4", 72),
         ("int8_per_token_head", 132),
+        ("int4_per_token_head", 68),  # triton_attn.py: customize_spec
     ],
 )
 def test_element_bytes(kv_dtype: str, size: int) -> None:

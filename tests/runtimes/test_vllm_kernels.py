@@ -63,7 +63,8 @@ def run(chosen: Model, gpu: str, **given: Any) -> MemoryEstimate:
 # and 12), supports_combination (nvfp4 not with heads of 64, nor beside sinks, on 8, 9 and 12),
 # supports_kv_cache_dtype (nvfp4_4over6 on 10 only), get_supported_head_sizes (64, 128, 256, 512),
 # supports_compute_capability (8.0); triton_attn.py: __init__ (fp8 from 8.9, bfloat16 from 8.0);
-# mla/triton_mla.py and flashmla.py: supported_kv_cache_dtypes (no fp8_e5m2).
+# mla/triton_mla.py and flashmla.py: supported_kv_cache_dtypes (no fp8_e5m2); backend.py:
+# supports_mm_prefix, which FlashInfer leaves at False (Gemma-3).
 @pytest.mark.parametrize(
     ("chosen", "cache", "gpu", "read"),
     [
@@ -76,6 +77,10 @@ def run(chosen: Model, gpu: str, **given: Any) -> MemoryEstimate:
         (model(SINKS), "nvfp4", "rtx-5090", False),
         (model(SINKS), "nvfp4", "b200", True),
         (model(SINKS), "int8_per_token_head", "h100", True),
+        (model(GEMMA), "fp8", "a100-80gb", False),
+        (model(GEMMA), "fp8", "l40s", True),
+        (model(GEMMA), "nvfp4", "h100", False),
+        (model(GEMMA), "int8_per_token_head", "a100-80gb", True),
         (model(QWEN), "fp8", "a100-80gb", True),
         (model(QWEN), "fp8_e5m2", "a100-80gb", True),
         (model(QWEN), "nvfp4", "h100", True),
@@ -105,7 +110,7 @@ def test_who_reads_a_cache(chosen: Model, cache: str, gpu: str, read: bool) -> N
 
 def test_the_type_that_is_named_instead_is_read() -> None:
     for gpu in ("a100-80gb", "h100", "t4", "mi300x", "rtx-5090"):
-        for chosen in (model(SINKS), model(QWEN), sized(96)):
+        for chosen in (model(SINKS), model(QWEN), model(GEMMA), sized(96)):
             for cache in ("fp8", "nvfp4", "fp8_per_token_head", "bfloat16"):
                 said = unread_on_card(cache, chosen, find(gpu), version=None)
                 if said is not None:

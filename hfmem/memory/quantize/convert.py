@@ -128,7 +128,7 @@ def as_converted(model: Model, scheme: Scheme, *, dtype: str) -> Model:
     if scheme.file_type is not None:
         raise UsageError(
             f"{scheme.file_type} is a file type of llama.cpp, for one device.",
-            hint="Leave --runtime at transformers for the size of the file.",
+            hint="Give --runtime llama.cpp or ollama, which run such files.",
         )
     note = convert(model, scheme, dtype=dtype).note
     runs = []
