@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TYPE_CHECKING, TypeVar, Unpack, get_args
 
 from msgspec.structs import replace
 
@@ -15,12 +15,12 @@ from hfmem.hardware.training_fit import MFU
 from hfmem.lora_flags import lora_of
 from hfmem.memory.optimizers import optimizer as known_optimizer
 from hfmem.memory.quantize.schemes import scheme
-from hfmem.memory.training_run import Parallel, Rollout, TrainingRun
+from hfmem.memory.training_run import Method, Parallel, Rollout, TrainingRun
 from hfmem.model.sparse import sparse_attention
 from hfmem.recipes import Recipe, recipe
 from hfmem.source import Access
 from hfmem.source.ahead import find
-from hfmem.training import Plan, TrainingQuestion, plan, planned_failure, question
+from hfmem.training import Plan, TrainingQuestion, plan, planned_failure, question, settled
 from hfmem.training_flags import TrainingFlags, flags_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def asked_of(flags: TrainingFlags) -> TrainingQuestion:
         raise UsageError(
             "--global-batch and --grad-accum settle the same.", hint="Keep one of them."
         )
-    return question(
+    asked = question(
         run,
         several=several,
         gpus=flags.gpu,
@@ -48,6 +48,35 @@ def asked_of(flags: TrainingFlags) -> TrainingQuestion:
         mfu=MFU if flags.mfu is None else flags.mfu,
         rules=flags.rules,
     )
+    return replace(asked, others=tuple(_others(asked, flags, chosen)))
+
+
+def _others(
+    asked: TrainingQuestion, flags: TrainingFlags, chosen: Recipe | None
+) -> Iterator[tuple[Method, TrainingQuestion]]:
+    """The question by every method that it can be asked of."""
+    for method in get_args(Method):
+        by = _by(flags, method)
+        several = None
+        if chosen is not None and chosen.several is not None:
+            several = run_of(by, chosen, several=True)
+        try:
+            yield method, settled(replace(asked, run=run_of(by, chosen), several=several))
+        except UsageError:
+            continue
+
+
+def _by(flags: TrainingFlags, method: Method) -> TrainingFlags:
+    """The flags with another method, less those that mean nothing in it."""
+    changed = replace(flags, method=method)
+    if method != "qlora":
+        changed = replace(changed, quantize=None)
+    elif flags.precision == "fp32":
+        changed = replace(changed, precision="bf16-mixed")
+    if method == "full":
+        return replace(changed, lora_rank=None, lora_targets=None, adapter=None)
+    # Steps in the backward pass are for what is trained whole.
+    return changed if method == flags.method else replace(changed, optimizer_in_backward=None)
 
 
 def run_of(flags: TrainingFlags, chosen: Recipe | None, *, several: bool = False) -> TrainingRun:
@@ -121,10 +150,6 @@ def _stepping(flags: TrainingFlags, base: TrainingRun, layout: Parallel) -> tupl
 
 def _layout(flags: TrainingFlags, base: Parallel) -> Parallel:
     """How a run is spread; ZeRO that is said replaces a recipe's FSDP, and the other way round."""
-    if flags.fsdp is not None and flags.zero:
-        raise UsageError(
-            "ZeRO and FSDP are two ways to do the same.", hint="Keep --zero or --fsdp."
-        )
     zero = flags.zero if flags.zero is not None else (0 if flags.fsdp else base.zero)
     return replace(
         base,
@@ -134,12 +159,18 @@ def _layout(flags: TrainingFlags, base: Parallel) -> Parallel:
         ep=flags.ep,
         sp=flags.sp,
         zero=zero,
-        fsdp=(flags.fsdp or base.fsdp) if flags.zero is None else None,
+        fsdp=flags.fsdp if flags.zero is not None else (flags.fsdp or base.fsdp),
         offload=flags.offload,
     )
 
 
 def _rollout(flags: TrainingFlags, base: Rollout) -> Rollout:
+    if flags.generations is not None and flags.objective != "grpo":
+        raise UsageError(
+            f"Completions of a prompt are compared in GRPO alone; the objective is "
+            f"{flags.objective}.",
+            hint="Say --objective grpo, or leave out --generations.",
+        )
     return replace(
         base,
         completion=_or(flags.completion_len, base.completion),

@@ -20,7 +20,7 @@ from hfmem.memory.rules import Rule
 from hfmem.memory.training import resolved, training_estimate
 from hfmem.memory.training_estimate import TrainingEstimate
 from hfmem.memory.training_rules import training_rules
-from hfmem.memory.training_run import TrainingRun, checked
+from hfmem.memory.training_run import Method, TrainingRun, checked, in_range
 from hfmem.memory.workload import Device
 from hfmem.model.config import read
 from hfmem.model.describe import describe
@@ -87,6 +87,8 @@ class TrainingQuestion(Struct, frozen=True, kw_only=True):
     """Otherwise a recipe's own global batch settles it."""
     mfu: float = MFU
     rules: bool = False
+    others: tuple[tuple[Method, TrainingQuestion], ...] = ()
+    """The same by every method, with a recipe's defaults for each."""
 
     def on(self, gpus: int) -> TrainingRun:
         """What runs on a number of GPUs."""
@@ -129,12 +131,17 @@ def question(
         mfu=mfu,
         rules=rules,
     )
-    if not groups:
-        alone = checked(asked.on(run.parallel.gpus))
+    return settled(asked)
+
+
+def settled(asked: TrainingQuestion) -> TrainingQuestion:
+    """The question, its run settled where no GPU is named; UsageError where it cannot be."""
+    if not asked.groups:
+        alone = checked(asked.on(asked.run.parallel.gpus))
         return replace(asked, run=_accumulated(asked, alone), several=None)
-    for group in groups:
-        checked(asked.on(group.count))
-        spread(asked, group)
+    for group in asked.groups:
+        in_range(asked.on(group.count))
+        checked(spread(asked, group))
     return asked
 
 
@@ -156,16 +163,15 @@ def spread(asked: TrainingQuestion, group: GpuGroup) -> TrainingRun:
     if asked.dp_given:
         if layout.gpus != group.count:
             raise UsageError(
-                f"tp × pp × dp = {layout.gpus}, but {group.gpu.id}:{group.count} is "
-                f"{group.count} GPUs.",
+                f"tp × pp × dp = {layout.gpus}, but {group.gpu.id}:{group.count} was named.",
                 hint=f"Say --gpu {group.gpu.id}:{layout.gpus}, or leave --dp out.",
             )
         return _on_card(_accumulated(asked, base), group)
     each = layout.tp * layout.pp
     if group.count % each:
         raise UsageError(
-            f"{group.count} GPUs cannot hold tp × pp = {each} whole times.",
-            hint=f"Say --gpu {group.gpu.id}:{each} or a multiple of it.",
+            f"{group.gpu.id}:{group.count} is no multiple of tp × pp = {each} GPUs.",
+            hint=f"Say --gpu {group.gpu.id}:{each}, or as many times more.",
         )
     run = replace(base, parallel=replace(layout, dp=group.count // each))
     return _on_card(_accumulated(asked, run), group)
@@ -215,10 +221,20 @@ def plan(snapshot: Snapshot, asked: TrainingQuestion) -> Plan:
         recipe=asked.recipe.name if asked.recipe else None,
         memory=memory,
         fit=tuple(
-            judge_training(group, model=model, run=spread(asked, group), mfu=asked.mfu)
+            judge_training(
+                group,
+                model=model,
+                run=spread(asked, group),
+                mfu=asked.mfu,
+                whole_batch=asked.global_batch is not None,
+                others={
+                    method: replace(spread(other, group), media=asked.run.media)
+                    for method, other in asked.others
+                },
+            )
             for group in asked.groups
         ),
-        methods=() if memory.unknown else _methods(model, alone, _cards(asked.groups)),
+        methods=() if memory.unknown else _methods(model, asked, alone),
         rules=training_rules(model, resolved(run), memory) if asked.rules else (),
     )
 
@@ -240,31 +256,46 @@ def _cards(groups: tuple[GpuGroup, ...]) -> tuple[Gpu, ...]:
     return tuple({group.gpu.id: group.gpu for group in groups}.values())
 
 
-def _ways(run: TrainingRun) -> Iterator[tuple[str, TrainingRun]]:
-    """Ways to fine-tune on one GPU, all else as asked; the savers are in the names."""
-    alone = replace(run, parallel=replace(run.parallel, dp=1, tp=1, pp=1, ep=1, sp=False))
-    saved = replace(alone, loss="fused" if run.loss == "standard" else run.loss)
-    saved = replace(saved, checkpointing="full")
+def _ways(asked: TrainingQuestion, run: TrainingRun) -> Iterator[tuple[str, TrainingRun]]:
+    """Ways to fine-tune on one GPU, all else as asked; the savers are in the names.
+
+    What is "as asked" is what ``--method`` alone would answer.
+    """
+    others = dict(asked.others)
+
+    def way(method: Method) -> TrainingRun:
+        base = others[method].run if method in others else replace(run, method=method)
+        layout = replace(base.parallel, dp=1, tp=1, pp=1, ep=1, sp=False)
+        one = replace(base, parallel=layout, media=run.media, rollout=run.rollout)
+        return _accumulated(asked, one)
+
+    def saved(one: TrainingRun) -> TrainingRun:
+        loss = "fused" if one.loss == "standard" else one.loss
+        return replace(one, loss=loss, checkpointing="full")
+
+    full = way("full")
+    adapted = replace(way("dora" if run.method == "dora" else "lora"), optimizer_in_backward=False)
+    quantized = replace(way("qlora"), optimizer_in_backward=False)
+    if quantized.precision == "fp32":
+        quantized = replace(quantized, precision="bf16-mixed")
     told = "checkpointed, fused loss" if run.loss == "standard" else "checkpointed"
-    yield "full, as asked", replace(alone, method="full")
+    name = "DoRA" if adapted.method == "dora" else "LoRA"
+    yield "full, as asked", full
     yield (
         f"full, bf16, 8-bit AdamW, {told}",
-        replace(saved, method="full", precision="bf16", optimizer="adamw-8bit"),
+        replace(saved(full), precision="bf16", optimizer="adamw-8bit"),
     )
-    adapted = replace(alone, optimizer_in_backward=False)
-    saved = replace(saved, optimizer_in_backward=False)
-    yield "LoRA, as asked", replace(adapted, method="lora")
-    yield f"LoRA, {told}", replace(saved, method="lora")
-    if run.precision == "fp32":
-        saved = replace(saved, precision="bf16-mixed")
-    yield f"QLoRA, {told}", replace(saved, method="qlora")
+    yield f"{name}, as asked", adapted
+    yield f"{name}, {told}", saved(adapted)
+    yield f"QLoRA, {told}", saved(quantized)
 
 
-def _methods(model: Model, run: TrainingRun, cards: tuple[Gpu, ...]) -> tuple[MethodRow, ...]:
+def _methods(model: Model, asked: TrainingQuestion, run: TrainingRun) -> tuple[MethodRow, ...]:
     """The table of methods and cards."""
+    cards = _cards(asked.groups)
     rows: list[MethodRow] = []
     told: list[TrainingRun] = []
-    for name, changed in _ways(run):
+    for name, changed in _ways(asked, run):
         if changed in told:
             continue
         told.append(changed)

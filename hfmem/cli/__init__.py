@@ -6,6 +6,7 @@ standard error.
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import os
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import typer
 
 _USAGE, _INTERRUPTED = 2, 130
+_UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,8 +75,9 @@ def _run(words: list[str]) -> int:
     complete_var = f"_{program.replace('-', '_').upper()}_COMPLETE"
     if words[:1] == ["--version"]:
         from hfmem._version import __version__
+        from hfmem.cli.output import to_stdout
 
-        sys.stdout.write(f"hfmem {__version__}\n")
+        to_stdout(f"hfmem {__version__}\n")
         return 0
     if complete_var in os.environ:
         verb, rest = completed_verb(os.environ), []
@@ -129,4 +132,12 @@ def _invoke(app: typer.Typer, words: list[str], *, name: str, complete_var: str)
         return _USAGE
     except typer.Abort:
         return _INTERRUPTED
+    except OSError as error:
+        # typer writes help and completion scripts itself; every other text goes by to_stdout.
+        if error.filename is not None or error.errno not in _UNWRITTEN:
+            raise
+        from hfmem.cli.output import unwritable
+
+        complain_of(unwritable(error))
+        return _USAGE
     return code or 0

@@ -29,7 +29,11 @@ def workload_of(
     engine: Mapping[str, object],
 ) -> Workload:
     """The question that the options ask. Raises UsageError."""
-    name, _, version = runtime.partition("@")
+    name, at, version = runtime.partition("@")
+    if at and not version:
+        raise UsageError(
+            f"{runtime!r:.60} names no version.", hint=f"Write {name}@VERSION, or {name} alone."
+        )
     return workload(
         ctx=None if ctx is None else parse_tokens(ctx),
         batch=_whole(batch),

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from hfmem.cli import completions
 from hfmem.cli.groups import Group
 from hfmem.flag import Flag
 from hfmem.flags import FLAGS
@@ -69,6 +70,7 @@ def _annotation(flag: Flag) -> object:
             metavar=_ENGINE_METAVARS[flag.type],
             show_default=False,
             help=flag.help,
+            autocompletion=completions.offering(*flag.choices) if flag.choices else None,
             rich_help_panel=panel,
         ),
     ]

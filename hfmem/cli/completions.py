@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import typer
 
 from hfmem.cli.routing import VERBS
+
+
+def offering(*words: str) -> Callable[[str], Iterator[str]]:
+    """A completion that knows all the words there are."""
+
+    def offered(incomplete: str) -> Iterator[str]:
+        yield from (word for word in words if word.startswith(incomplete))
+
+    return offered
 
 
 def verbs(ctx: typer.Context, incomplete: str) -> Iterator[tuple[str, str]]:

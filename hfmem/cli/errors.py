@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from hfmem.errors import HfmemError
 from hfmem.text import clean
@@ -31,5 +32,7 @@ def _print(line: str) -> None:
     if stream is None:
         return
     encoding = stream.encoding or "utf-8"
-    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    stream.flush()
+    # Where errors cannot be written either, the exit code tells.
+    with suppress(OSError):
+        stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        stream.flush()

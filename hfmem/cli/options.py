@@ -75,6 +75,7 @@ Dtype = Annotated[
         metavar="NAME",
         show_default="the checkpoint's",
         help="Load in another float type: bf16, fp16, fp32.",
+        autocompletion=completions.offering("auto", "bfloat16", "float16", "float32", "float64"),
         rich_help_panel=_WORKLOAD,
     ),
 ]

@@ -44,8 +44,8 @@ def train(
         parquet=False,
     )
     said = dict(run)
-    tokens = said.pop("seq_len", None)
-    said["seq_len"] = None if tokens is None else parse_tokens(str(tokens))
+    for name in ("seq_len", "completion_len"):
+        said[name] = None if said[name] is None else parse_tokens(str(said[name]))
     said |= {"device": device, "gpu": tuple(gpu or ()), "rules": rules}
     asked = asked_of(flags_of(cast("TrainKeywords", said)))
     allowed = Access(**cast("groups.AccessWords", access), waits_for_quota=False)

@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from hfmem.cli import options
+from hfmem.cli import completions, options
 from hfmem.cli.groups import Group
 from hfmem.cli.train_layout import LAYOUT, SAVERS
 from hfmem.memory.training_run import Method, Objective, Precision
@@ -166,6 +166,7 @@ OPTIONS: dict[str, tuple[object, object, object]] = {
             metavar="SCHEME",
             show_default="nf4-dq",
             help="Of QLoRA's frozen weights: nf4, nf4-dq, int8.",
+            autocompletion=completions.offering("nf4", "nf4-dq", "int8"),
             rich_help_panel=_HOW,
         ),
         None,
@@ -182,7 +183,7 @@ OPTIONS: dict[str, tuple[object, object, object]] = {
         None,
     ),
     "completion_len": (
-        int | None,
+        str | None,
         typer.Option(
             "--completion-len",
             metavar="TOKENS",

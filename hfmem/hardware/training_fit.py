@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from hfmem.memory.cards import class_of, device_of
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TRAINING_PARTS, TrainingEstimate
 from hfmem.memory.training_objective import runs_reference
-from hfmem.memory.training_run import ONLINE, TrainingRun
+from hfmem.memory.training_run import ONLINE, Method, TrainingRun
 from hfmem.model.model import Model
 
 _MOST_BATCH, _MOST_TOKENS, _MOST_RANKS = 2**20, 2**24, 1024
@@ -60,14 +60,25 @@ class TrainingFit(Struct, frozen=True, kw_only=True):
 
 
 def judge_training(
-    group: GpuGroup, *, model: Model, run: TrainingRun, mfu: float = MFU
+    group: GpuGroup,
+    *,
+    model: Model,
+    run: TrainingRun,
+    mfu: float = MFU,
+    others: Mapping[Method, TrainingRun] | None = None,
+    whole_batch: bool = False,
 ) -> TrainingFit:
     """Whether a run fits on a group, and how far it could go.
+
+    ``others`` are what the same question is by other methods, which the advice may name, and
+    ``whole_batch`` is where a global batch was asked for.
 
     The run is spread as it says; its GPUs must be those of the group. Need is monotone in the
     micro-batch and in the tokens, so both limits are found by bisection.
     """
-    asked = replace(run, device=device_of(group.gpu))
+    device = device_of(group.gpu)
+    asked = replace(run, device=device)
+    on_card = {method: replace(one, device=device) for method, one in (others or {}).items()}
     usable = max(0, group.gpu.usable_bytes - group.used_bytes)
     gpu_class = class_of(group.gpu)
 
@@ -101,7 +112,7 @@ def judge_training(
             lambda n: need(replace(asked, seq_len=n)) <= usable,
             model.decoder.max_context or _MOST_TOKENS,
         ),
-        advice="" if fitting else advice(asked, holds),
+        advice="" if fitting else advice(asked, holds, others=on_card, whole_batch=whole_batch),
         zero_ranks=_zero_ranks(asked, lambda changed: need(changed) <= usable),
         step_seconds=step_seconds(model, asked, found, group.gpu, mfu=mfu),
         mfu=mfu,
@@ -174,7 +185,8 @@ def step_seconds(
     """Seconds of one optimizer step: operations by tokens over the rate at ``mfu``.
 
     6 operations a parameter and token: 2 forward, 4 backward (arXiv:2001.08361); 2 more where
-    layers are computed again or a reference scores, 2 less where the weights are frozen.
+    layers are computed again or a reference scores, 2 less where the weights are frozen. A pipeline
+    of p stages takes (m + p - 1) / m as long for m micro-batches (arXiv:2104.04473, section 2.2).
     Llama-3.1-8B, 16,384 tokens, full, on an H100 of 989 TFLOPS:
     6 × 8.03e9 × 16,384 / (0.4 × 989e12) = 2.0 s.
     """
@@ -186,4 +198,5 @@ def step_seconds(
     each += 2 if run.checkpointing != "none" else 0
     each += 2 if runs_reference(run) else 0
     tokens = found.seq_len * run.sequences * run.grad_accum * run.parallel.dp
-    return each * active * tokens / (rate * mfu * run.parallel.gpus)
+    bubble = (run.grad_accum + run.parallel.pp - 1) / run.grad_accum
+    return bubble * each * active * tokens / (rate * mfu * run.parallel.gpus)

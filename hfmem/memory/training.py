@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from hfmem.checkpoint.snapshot import Note
 from hfmem.errors import UsageError
 from hfmem.memory.overhead import GpuClass
+from hfmem.memory.packed_loading import METHODS
 from hfmem.memory.term import Term, total
 from hfmem.memory.training_estimate import TRAINING_PARTS, TrainingEstimate, TrainingPhase
 from hfmem.memory.training_notes import run_notes
@@ -46,6 +47,8 @@ def training_estimate(
     _trainable(model, run)
     lora = _adapters(model, run)
     forward, missing = described(model, run)
+    if forward is not None:
+        notes += _encoder_length(model, tokens=tokens)
     held = parameters(model, run, lora)
     if held is not None:
         held = (*held, *value_parameters(model, run))
@@ -152,7 +155,8 @@ def described(model: Model, run: TrainingRun) -> tuple[ForwardPass | None, str]:
     crosses = backward(family, model.forward).crosses
     eager = (run.attention or model.forward.default_attention) == "eager"
     if CrossAttention in kinds and (eager or not crosses):
-        return None, f"an encoder and the attention to its output ({family})"
+        under = " under eager attention" if crosses else ""
+        return None, f"an encoder and the attention to its output{under} ({family})"
     if any(isinstance(kind.shape.mixer, Listed) for kind in model.forward.kinds):
         return None, f"the recurrent or convolution layers of {family}"
     both = any(
@@ -183,19 +187,34 @@ def _tokens(model: Model, run: TrainingRun) -> tuple[int, tuple[Note, ...]]:
     return tokens, tuple(notes)
 
 
-# transformers 5.23 quantizers/: is_trainable is False, so their weights are opened at load.
-_OPENED = frozenset(
+def _encoder_length(model: Model, *, tokens: int) -> tuple[Note, ...]:
+    """What is taken for the length of an encoder's input where neither model nor processor tells:
+    that of the decoder."""
+    crossing = {
+        kind for layer in model.decoder.layers for kind in layer if isinstance(kind, CrossAttention)
+    }
+    if all(kind.source_tokens or kind.usual_tokens for kind in crossing):
+        return ()
+    message = f"The encoder is taken to read as many tokens as the decoder: {tokens:,}."
+    return (Note(code="encoder_ctx_assumed", message=message),)
+
+
+# transformers 5.23 quantizers/: is_trainable is False.
+_NOT_TRAINABLE = frozenset(
     {"mxfp4", "nvfp4", "fbgemm_fp8", "auto-round", "gguf", "quark", "higgs", "spqr", "vptq"}
+    | {"metal", "gemma"}
 )
 
 
 def _opened(model: Model, run: TrainingRun) -> tuple[Model, tuple[Note, ...]]:
-    """A model whose quantization cannot be trained over has its weights de-quantized."""
-    if model.quantization not in _OPENED or model.unpacked is None or run.method == "qlora":
+    """A model whose quantization cannot be trained over, with its weights in 16 bits."""
+    method = (model.quantization or "").lower()
+    trainable = not method or (method in METHODS and method not in _NOT_TRAINABLE)
+    if trainable or model.unpacked is None or run.method == "qlora":
         return model, ()
     message = (
-        f"Nothing trains over {model.quantization} weights: they are de-quantized to 16 bits as "
-        "they are loaded."
+        f"transformers trains over no {method!r:.40} weights (5.23 quantizers/): the figures are "
+        "those of the weights de-quantized to 16 bits before."
     )
     return replace(model, weights=model.unpacked), (Note(code="dequantized", message=message),)
 

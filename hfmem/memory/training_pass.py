@@ -111,14 +111,9 @@ def _cross(model: Model, *, tokens: int) -> Crossing | None:
     for layer in model.decoder.layers:
         for kind in layer:
             if isinstance(kind, CrossAttention):
-                attention = Attention(
-                    heads=model.decoder.attention_heads or kind.kv_heads,
-                    kv_heads=kind.kv_heads,
-                    head_dim=kind.head_dim,
-                    v_head_dim=kind.v_head_dim,
-                )
                 return Crossing(
-                    attention=attention, tokens=kind.source_tokens or kind.usual_tokens or tokens
+                    attention=_heads(model, kind),
+                    tokens=kind.source_tokens or kind.usual_tokens or tokens,
                 )
     return None
 
@@ -128,13 +123,18 @@ def _beside(model: Model) -> Attention | None:
     for layer in model.decoder.layers:
         for kind in layer:
             if isinstance(kind, FullAttention):
-                return Attention(
-                    heads=model.decoder.attention_heads or kind.kv_heads,
-                    kv_heads=kind.kv_heads,
-                    head_dim=kind.head_dim,
-                    v_head_dim=kind.v_head_dim,
-                )
+                return _heads(model, kind)
     return None
+
+
+def _heads(model: Model, kind: CrossAttention | FullAttention) -> Attention:
+    """The attention that keeps such a cache; where no number of queries is known, one a head."""
+    return Attention(
+        heads=model.decoder.attention_heads or kind.kv_heads,
+        kv_heads=kind.kv_heads,
+        head_dim=kind.head_dim,
+        v_head_dim=kind.v_head_dim,
+    )
 
 
 _UNDROPPED = ("dpo", "ppo")

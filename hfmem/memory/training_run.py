@@ -154,6 +154,15 @@ ONLINE: tuple[Objective, ...] = ("grpo", "ppo")
 
 def checked(run: TrainingRun) -> TrainingRun:
     """The same run, or UsageError where its numbers or its choices contradict each other."""
+    in_range(run)
+    for wrong, message, hint in (*_contradictions(run), *_wrong_rollout(run)):
+        if wrong:
+            raise UsageError(message, hint=hint)
+    return run
+
+
+def in_range(run: TrainingRun) -> None:
+    """Raise UsageError where a number of the run is none that it can be."""
     for name, value in (
         ("seq-len", run.seq_len),
         ("micro-batch", run.micro_batch),
@@ -174,10 +183,6 @@ def checked(run: TrainingRun) -> TrainingRun:
             )
     if layout.zero not in (0, 1, 2, 3):
         raise UsageError(f"ZeRO has no stage {layout.zero!r:.40}.", hint="Say --zero 0, 1, 2 or 3.")
-    for wrong, message, hint in (*_contradictions(run), *_wrong_rollout(run)):
-        if wrong:
-            raise UsageError(message, hint=hint)
-    return run
 
 
 def _contradictions(run: TrainingRun) -> tuple[tuple[bool, str, str], ...]:

@@ -9,10 +9,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from hfmem.hardware.fit import Fit
+from hfmem.report.commands import folded
 from hfmem.report.grids import INDENT, NARROW, grid, labelled, verdict_text
 from hfmem.report.phrases import PART_LABELS, gpu_label, size
 from hfmem.report.screen import Screen
 from hfmem.text import clean
+
+_BESIDE_COMMANDS = 13
+"""Columns to the left of a command: the indent, the longest label, "fits with", and two blanks."""
 
 
 def fit_table(fits: tuple[Fit, ...], screen: Screen) -> RenderableType:
@@ -57,17 +61,17 @@ def _limit(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
-def advice(fit: Fit, *, named: bool) -> RenderableType | None:
+def advice(fit: Fit, screen: Screen, *, named: bool) -> RenderableType | None:
     """What runs it, or the changes after which it fits, each with its total and its command.
 
     ``named`` writes the card above them, which several blocks need.
     """
     if not fit.advice and fit.refusal is None:
         return None
-    return labelled(_advice_rows(fit, named=named))
+    return labelled(_advice_rows(fit, screen, named=named))
 
 
-def _advice_rows(fit: Fit, *, named: bool) -> Iterator[tuple[str, str | Text]]:
+def _advice_rows(fit: Fit, screen: Screen, *, named: bool) -> Iterator[tuple[str, str | Text]]:
     if fit.refusal is not None:
         yield gpu_label(fit), Text(clean(fit.refusal, limit=400), style="red")
     elif named:
@@ -78,8 +82,10 @@ def _advice_rows(fit: Fit, *, named: bool) -> Iterator[tuple[str, str | Text]]:
         per = f", {size(one.per_gpu_bytes)} a GPU" if one.count > 1 else ""
         label.append(f"   {size(one.total_bytes)}{per}", style="dim")
         yield first, label
+        width = None if screen.width is None else screen.width - _BESIDE_COMMANDS
         for line in (one.command or "").splitlines():
-            yield "", Text(clean(line, limit=1000))
+            for part in folded(clean(line, limit=1000), width=width):
+                yield "", Text(part)
 
 
 def offloads(fits: Sequence[Fit]) -> RenderableType:

@@ -64,7 +64,7 @@ def _on_request(estimate: Estimate, screen: Screen) -> Iterator[RenderableType]:
         yield runtimes_table(estimate, screen)
     several = len(estimate.fit) > 1
     for fit in estimate.fit:
-        if (block := advice(fit, named=several)) is not None:
+        if (block := advice(fit, screen, named=several)) is not None:
             yield block
     if estimate.precision:
         vendors = RUNTIMES[estimate.workload.runtime].vendors

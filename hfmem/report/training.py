@@ -52,6 +52,8 @@ def _headline(plan: Plan) -> Text:
     if "weights" not in plan.memory.unknown:
         total = model.parameters.total if model.parameters else None
         part = f" ({100 * plan.memory.trainable / total:.2f} %)" if total else ""
+        if plan.run.objective == "ppo":
+            part = ", those of the value model among them"
         words.append(f"{plan.memory.trainable:,} trained{part}")
     words.append(SOURCES[model.source])
     return Text.assemble((clean(model.name, limit=200), "bold"), "\n", (" · ".join(words), "dim"))
@@ -80,7 +82,7 @@ def question(run: TrainingRun, *, seq_len: int) -> str:
     """What was asked, in a line: ``full · bf16 · adamw · 2,048 tokens × 1 sequence``."""
     words = [run.method if run.objective == "sft" else f"{run.method} {run.objective}"]
     words += [run.precision, run.optimizer]
-    words.append(f"{seq_len:,} tokens × {plural(run.micro_batch, 'sequence')}")
+    words.append(f"{seq_len:,} tokens × {plural(run.micro_batch, _counted(run))}")
     if run.grad_accum > 1:
         words.append(f"{run.grad_accum} steps accumulated")
     words.append(
@@ -104,6 +106,11 @@ def question(run: TrainingRun, *, seq_len: int) -> str:
     if layout.offload != "none":
         words.append(f"{layout.offload} offloaded")
     return " · ".join(words)
+
+
+def _counted(run: TrainingRun) -> str:
+    """What a micro-batch is counted in: a preference is a pair of sequences."""
+    return "pair" if run.objective == "dpo" else "sequence"
 
 
 def _breakdown(plan: Plan, screen: Screen) -> RenderableType:
@@ -140,9 +147,11 @@ def fact_rows(plan: Plan) -> Iterator[tuple[str, Text]]:
             for phase in memory.phases
         ),
     )
-    yield "peak", Text(f"{memory.peak.name}, {memory.peak.instant}")
-    sequences = run.micro_batch * run.grad_accum * run.parallel.dp
-    words = f"{plural(sequences, 'sequence')} a step, {sequences * memory.seq_len:,} tokens"
+    if not memory.unknown:
+        yield "peak", Text(f"{memory.peak.name}, {memory.peak.instant}")
+    batch = run.micro_batch * run.grad_accum * run.parallel.dp
+    tokens = run.sequences * run.grad_accum * run.parallel.dp * memory.seq_len
+    words = f"{plural(batch, _counted(run))} a step, {tokens:,} tokens"
     if run.grad_accum > 1 or run.parallel.dp > 1:
         words += f" ({run.micro_batch} × {run.grad_accum} accumulated × "
         words += f"{plural(run.parallel.dp, 'rank')})"

@@ -30,8 +30,7 @@ def fits_table(fits: tuple[TrainingFit, ...], screen: Screen) -> RenderableType:
     if timed:
         table.add_column("step", justify="right", no_wrap=True)
     for fit in fits:
-        times = f"{fit.group.count} × " if fit.group.count > 1 else ""
-        row: list[str | Text] = [times + clean(fit.group.gpu.id), verdict_text(fit.verdict)]
+        row: list[str | Text] = [_label(fit), verdict_text(fit.verdict)]
         if roomy:
             row.append("" if fit.headroom_bytes is None else size(fit.headroom_bytes))
         if batched:
@@ -48,20 +47,26 @@ def fit_notes(fits: tuple[TrainingFit, ...]) -> list[str]:
     """What would make it fit, the fewest GPUs, and what the time of a step supposes."""
     notes: list[str] = []
     for fit in fits:
-        name = clean(fit.group.gpu.id)
+        card, name = clean(fit.group.gpu.id), _label(fit)
         if fit.refusal:
-            notes.append(f"{name}: {clean(fit.refusal, limit=300)}")
+            notes.append(f"{card}: {clean(fit.refusal, limit=300)}")
         if fit.support:
-            notes.append(f"{name}: {clean(fit.support, limit=300)}")
+            notes.append(f"{card}: {clean(fit.support, limit=300)}")
         if fit.verdict == "no":
             change = f"it would fit with {fit.advice}" if fit.advice else "no change makes it fit"
             notes.append(f"{name}: {change}")
         if ranks := _ranks(fit):
-            notes.append(f"fewest {name}: {ranks}")
+            notes.append(f"fewest {card}: {ranks}")
     shares = [fit.mfu for fit in fits if fit.step_seconds is not None]
     if shares:
         notes.append(f"step: at {shares[0]:.0%} of the peak rate, communication aside")
-    return notes
+    return list(dict.fromkeys(notes))
+
+
+def _label(fit: TrainingFit) -> str:
+    """``h100-sxm``, ``8 × h100-sxm``."""
+    times = f"{fit.group.count} × " if fit.group.count > 1 else ""
+    return times + clean(fit.group.gpu.id)
 
 
 def _ranks(fit: TrainingFit) -> str:

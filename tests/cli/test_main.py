@@ -44,6 +44,7 @@ from hfmem.hardware.fit import Fit
         ("gpt2 --batch 0", "batch is 0", "--batch"),
         ("gpt2 --batch 99999999999999999999", "is not a number of sequences.", "whole number"),
         ("gpt2 --dtype int4", "'int4'", "bfloat16"),
+        ("gpt2 --runtime vllm@", "'vllm@' names no version.", "vllm@VERSION, or vllm alone"),
         ("gpt2 --attention fast", "'fast' is not one of 'sdpa', 'flash', 'eager'.", "--help"),
         ("gpt2 --format xlsx", "'xlsx' is not one of 'table'", "--help"),
         ("gpt2 --fail-over 24G", "'24G' is not a size.", "24GiB"),

@@ -114,6 +114,35 @@ def test_help_without_unicode(words: tuple[str, ...], env: dict[str, str]) -> No
     assert "--json" in done.stdout
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("word", ["--version", "--help", "gpus", "--show-completion"])
+def test_a_full_disk_is_no_bug(word: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "hfmem", word],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: Standard output cannot be written: No space left on device.\n"
+        "hint: Write to a file: -o FILE\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_errors_that_cannot_be_written_leave_the_exit_code() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "hfmem", "--cxt"], cwd=ROOT, stderr=full, check=False, timeout=60
+        )
+    assert done.returncode == 2
+
+
 def test_a_closed_pipe_is_quiet() -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "hfmem", "gpus"],

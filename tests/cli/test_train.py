@@ -97,6 +97,12 @@ def test_every_flag_does_something(
     assert answered(capsys, f"{LLAMA} {flags}")["memory"][changed] != plain()[changed]
 
 
+def test_no_zero_leaves_fsdp(capsys: pytest.CaptureFixture[str]) -> None:
+    with_both = answered(capsys, f"{LLAMA} --dp 2 --zero 0 --fsdp full")
+    assert with_both["run"]["parallel"]["fsdp"] == "full"
+    assert with_both["memory"] == answered(capsys, f"{LLAMA} --dp 2 --fsdp full")["memory"]
+
+
 def test_optimizer_in_backward_frees_the_gradients(capsys: pytest.CaptureFixture[str]) -> None:
     words = f"{LLAMA} --precision bf16 --gradient-checkpointing"
     with_all = answered(capsys, words)["memory"]["total_bytes"]
@@ -110,6 +116,15 @@ def test_gpus_are_data_parallel_unless_said_otherwise(capsys: pytest.CaptureFixt
     assert result["run"]["parallel"]["dp"] == 8
     per_gpu = result["per_gpu"]["memory"]
     assert result["memory"]["total_bytes"] == 8 * per_gpu["total_bytes"]
+
+
+def test_expert_parallel_ranks_divide_the_gpus(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "Qwen/Qwen3-30B-A3B --gpu h100:8 --zero 3"
+    result = answered(capsys, f"{words} --ep 4")
+    assert result["run"]["parallel"]["dp"] == 8
+    code, _, err = run(capsys, f"{words} --ep 3")
+    assert code == 2
+    assert "do not divide dp × tp = 8" in err
 
 
 def test_all_gpus_of_a_pipeline_hold_the_model_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,12 +199,16 @@ def test_what_nobody_can_judge_is_an_error(
         (f"{LLAMA} --optimizer lamb", 2, "lamb"),
         (f"{LLAMA} --recipe colossal", 2, "colossal"),
         (f"{LLAMA} --lora-rank 8", 2, "full fine-tuning"),
-        (f"{LLAMA} --gpu h100:8 --dp 4", 2, "8 GPUs"),
-        (f"{LLAMA} --gpu h100:3 --tp 2", 2, "3 GPUs"),
+        (f"{LLAMA} --gpu h100:8 --dp 4", 2, "h100-sxm:8 was named"),
+        (f"{LLAMA} --gpu h100:3 --tp 2", 2, "h100-sxm:3 is no multiple"),
         (f"{LLAMA} --method lora --adapter nowhere.json", 2, "nowhere.json"),
         (f"{LLAMA} --method lora --lora-targets c_attn", 2, "c_attn"),
         (f"{LLAMA} --zero 5", 2, "stage"),
         (f"{LLAMA} --zero 2 --fsdp full", 2, "two ways"),
+        (f"{LLAMA} --generations 4", 2, "GRPO alone"),
+        (f"{LLAMA} --objective ppo --generations 4", 2, "GRPO alone"),
+        (f"{LLAMA} --objective grpo --completion-len 0", 2, "not a number of tokens"),
+        (f"{LLAMA} --objective grpo --completion-len 3k --seq-len 2k", 2, "cannot be longer"),
         (f"{LLAMA} --gradient-checkpointing --checkpointing full", 2, "say the same"),
         (f"{LLAMA} --format parquet", 2, "Parquet"),
         (f"{LLAMA} --micro-batch 0", 2, "micro-batch"),
@@ -250,6 +269,47 @@ def test_a_shared_card_counts_the_engine(capsys: pytest.CaptureFixture[str]) -> 
     assert shared["phase"] == "generation"
     assert shared["fit"][0]["usable_bytes"] == alone["usable_bytes"]
     assert shared["run"]["rollout"]["vllm_gpu_memory_utilization"] == 0.3
+
+
+@pytest.mark.parametrize("recipe", ["", "--recipe trl", "--recipe litgpt"])
+@pytest.mark.parametrize("asked", ["full", "qlora", "dora"])
+def test_the_methods_are_what_each_method_answers(
+    capsys: pytest.CaptureFixture[str], recipe: str, asked: str
+) -> None:
+    """Neither a recipe's defaults for the method that was asked nor its savers reach the others."""
+    words = f"{LLAMA} --gpu b200 {recipe}"
+    told = {
+        row["name"]: row["per_gpu_bytes"]
+        for row in answered(capsys, f"{words} --method {asked}")["methods"]
+    }
+    for name, method in (("full", "full"), ("DoRA" if asked == "dora" else "LoRA", "")):
+        alone = answered(capsys, f"{words} --method {method or name.lower()}")
+        assert told[f"{name}, as asked"] == alone["memory"]["total_bytes"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--recipe trl --method full --gpu a100-40gb",
+        "--recipe torchtitan --method lora --gpu rtx-4090",
+        "--recipe megatron --method full --gpu rtx-4090:4",
+        "--recipe litgpt --method dora --gpu rtx-3060-12gb",
+        "--method lora --micro-batch 8 --global-batch 8 --gpu a100-40gb",
+    ],
+)
+def test_advice_holds_under_a_recipe(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    """What is advised is what the command answers, with the recipe's defaults for its method."""
+    asked = f"{LLAMA} --seq-len 4k {words}"
+    _, out, _ = run(capsys, f"{asked} --json")
+    advice = json.loads(out)["results"][0]["fit"][0]["advice"]
+    assert advice
+    _, out, _ = run(capsys, f"{asked} {advice} --json")
+    assert json.loads(out)["results"][0]["fit"][0]["verdict"] in ("fits", "tight")
+
+
+def test_a_method_that_cannot_be_asked_for_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    result = answered(capsys, f"{LLAMA} --precision fp32 --global-batch 8")
+    assert "full, as asked" in {row["name"] for row in result["methods"]}
 
 
 def test_methods_are_judged_on_the_named_card(capsys: pytest.CaptureFixture[str]) -> None:

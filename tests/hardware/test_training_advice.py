@@ -14,6 +14,11 @@ from hfmem.memory.training_run import Parallel, TrainingRun, checked
         (TrainingRun(), lambda r: r.loss == "fused", "--loss fused"),
         (TrainingRun(), lambda r: r.checkpointing == "full", "--gradient-checkpointing"),
         (
+            TrainingRun(checkpointing="selective"),
+            lambda r: r.checkpointing == "full",
+            "--checkpointing full",
+        ),
+        (
             TrainingRun(micro_batch=4, grad_accum=2),
             lambda r: r.micro_batch == 1 and r.grad_accum == 8,
             "--micro-batch 1 --grad-accum 8",
@@ -56,3 +61,15 @@ from hfmem.memory.training_run import Parallel, TrainingRun, checked
 def test_advice(run: TrainingRun, holds: object, says: str) -> None:
     assert callable(holds)
     assert advice(run, holds) == says
+
+
+def test_another_method_is_what_the_command_answers() -> None:
+    """TRL loads in fp32 for adapters: what holds over 16-bit weights need not hold over these."""
+    wide = TrainingRun(method="lora", frozen_fp32=True)
+    packed = TrainingRun(method="qlora", frozen_fp32=True)
+    said = advice(
+        TrainingRun(),
+        lambda r: r == packed or (r.method == "lora" and not r.frozen_fp32),
+        others={"lora": wide, "qlora": packed},
+    )
+    assert said == "--method qlora"

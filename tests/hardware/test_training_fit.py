@@ -90,6 +90,20 @@ def test_step_time_is_operations_over_rate(method: str, checkpointing: str, each
     assert seconds == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("micro_batches", "longer"), [(1, 4.0), (3, 2.0), (12, 1.25)])
+def test_the_bubble_of_a_pipeline_takes_time(micro_batches: int, longer: float) -> None:
+    """4 stages: (m + 3) / m (arXiv:2104.04473, section 2.2)."""
+    card = find("h100-sxm")
+    plain = replace(RUN, grad_accum=micro_batches, parallel=Parallel(dp=4))
+    staged = replace(plain, parallel=Parallel(pp=4))
+    found = training_estimate(LLAMA, plain)
+    data_parallel = step_seconds(LLAMA, plain, found, card)
+    pipeline = step_seconds(LLAMA, staged, found, card)
+    assert data_parallel is not None
+    # A quarter of the sequences on as many cards.
+    assert pipeline == pytest.approx(data_parallel / 4 * longer)
+
+
 def test_an_unknown_model_is_not_judged() -> None:
     model = model_of({"model_type": "mamba", "hidden_size": 64, "num_hidden_layers": 2})
     assert judge_training(group("h100"), model=model, run=RUN).verdict is None

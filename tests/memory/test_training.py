@@ -304,6 +304,15 @@ def test_what_another_library_has_quantized_is_not_quantized_anew(
     assert training_estimate(packed, replace(PLAIN, method="lora")).trainable == 41_943_040
 
 
+def test_adapters_over_what_transformers_does_not_train_over() -> None:
+    """MLX's settings name no method, and there is no quantizer (5.23 quantizers/auto.py)."""
+    mlx = model_of({**LLAMA_8B, "quantization_config": {"group_size": 64, "bits": 4}})
+    run = replace(PLAIN, method="lora")
+    found, plain = training_estimate(mlx, run), training_estimate(LLAMA, run)
+    assert found.peak.part("weights").bytes == plain.peak.part("weights").bytes
+    assert "dequantized" in {note.code for note in found.notes}
+
+
 def test_what_bitsandbytes_has_quantized_stays_as_it_is() -> None:
     """The checkpoint's own settings win: nf4 with double quantization, whatever is asked."""
     run = replace(PLAIN, method="qlora", precision="bf16-mixed")

@@ -99,6 +99,14 @@ def test_everything_that_whisper_saves() -> None:
     assert size == pytest.approx(298_178, rel=0.005)
 
 
+@pytest.mark.parametrize(("config", "told"), [(BART, True), (WHISPER, False)])
+def test_a_length_of_the_encoder_that_is_taken_is_told(
+    config: dict[str, object], told: bool
+) -> None:
+    notes = training_estimate(model_of(config), RUN).notes
+    assert ("encoder_ctx_assumed" in {note.code for note in notes}) is told
+
+
 @pytest.mark.parametrize("model_type", sorted(CROSSING))
 def test_every_family_of_bart_is_described(model_type: str) -> None:
     config = {**WHISPER, "model_type": model_type, "architectures": ["ForConditionalGeneration"]}

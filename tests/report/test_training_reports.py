@@ -15,7 +15,7 @@ from hfmem.hardware.training_fit import judge_training
 from hfmem.memory.rules import Rule
 from hfmem.memory.training import training_estimate
 from hfmem.memory.training_estimate import TRAINING_PARTS
-from hfmem.memory.training_run import TrainingRun
+from hfmem.memory.training_run import Objective, TrainingRun
 from hfmem.report import (
     training,
     training_csv,
@@ -24,6 +24,7 @@ from hfmem.report import (
     training_rows,
 )
 from hfmem.report.screen import Screen, draw
+from hfmem.report.training_fits import fit_notes
 from hfmem.training import MethodRow, Plan
 from tests.memory.training_models import LLAMA_8B, model_of
 
@@ -84,6 +85,43 @@ def test_several_models_are_rows() -> None:
     text = training_markdown.document([plan_of("a/b"), plan_of("c/d"), FAILED])
     assert text.count("| a/b |") == text.count("| c/d |") == 1
     assert "model&#95;not&#95;found" in text or "model_not_found" in text
+
+
+def test_ppo_trains_a_value_model_too() -> None:
+    plan = plan_of()
+    run = replace(RUN, objective="ppo")
+    asked = replace(plan, run=run, memory=training_estimate(plan.model, run))
+    head = draw(training.render(asked, Screen(), explained=False), Screen()).splitlines()[1]
+    assert "trained, those of the value model among them" in head
+    assert "%" not in head
+
+
+@pytest.mark.parametrize(
+    ("objective", "asked", "batch"),
+    [
+        ("sft", "1,024 tokens × 2 sequences", "batch 6 sequences a step, 6,144 tokens"),
+        ("dpo", "1,024 tokens × 2 pairs", "batch 6 pairs a step, 12,288 tokens"),
+    ],
+)
+def test_a_preference_is_a_pair(objective: Objective, asked: str, batch: str) -> None:
+    plan = plan_of()
+    run = replace(RUN, objective=objective, micro_batch=2, grad_accum=3)
+    told = replace(plan, run=run, memory=training_estimate(plan.model, run), fit=())
+    text = " ".join(draw(training.render(told, Screen(), explained=False), Screen()).split())
+    assert asked in text
+    assert batch in text
+
+
+def test_groups_of_a_card_are_told_apart() -> None:
+    fits = (parse_gpu("rtx-4090"), parse_gpu("rtx-4090:2"))
+    judged = [
+        judge_training(group, model=model_of(LLAMA_8B), run=replace(RUN, method="full"))
+        for group in fits
+    ]
+    notes = fit_notes(tuple(judged))
+    assert any(note.startswith("rtx-4090: ") for note in notes)
+    assert any(note.startswith("2 × rtx-4090: ") for note in notes)
+    assert len(notes) == len(set(notes))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 160, None])
