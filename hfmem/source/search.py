@@ -116,11 +116,10 @@ def _guarded(announce: Announce) -> Iterator[None]:
     """huggingface_hub with a client of ours: where nothing connects it gives up at once, a silent
     server does not hold it for ever, and a next page on another host does not get the token.
 
-    A client that the calling program has set stays. What is set can only be read where
-    huggingface_hub 2.4 keeps it: utils/_http.py.
+    A client that the calling program has set stays.
     """
-    factory = _http._GLOBAL_CLIENT_FACTORY
-    ours = factory is _http.default_client_factory
+    # Where huggingface_hub 2.4 keeps what is set; it tells it nowhere else.
+    ours = _http._GLOBAL_CLIENT_FACTORY is _http.default_client_factory
     log = logging.getLogger(_LOG)
     level = log.level
     log.setLevel(logging.ERROR)
@@ -130,7 +129,7 @@ def _guarded(announce: Announce) -> Iterator[None]:
         yield
     finally:
         if ours:
-            set_client_factory(factory)
+            set_client_factory(_http.default_client_factory)
         log.setLevel(level)
 
 
