@@ -43,7 +43,8 @@ class Download(Struct, frozen=True, kw_only=True):
 def download_of(snapshot: Snapshot, model: Model) -> Download:
     """What the files of a snapshot that a model is read from would cost to fetch."""
     sizes = {file.name: file.bytes for file in snapshot.files}
-    loaded = [file for file in snapshot.files if file.name in set(model.loaded_files)]
+    names = set(model.loaded_files)
+    loaded = [file for file in snapshot.files if file.name in names]
     return Download(
         files_bytes=_sum(file.bytes for file in loaded) if loaded else None,
         repository_bytes=_sum(sizes.values()) if sizes and snapshot.listed else None,

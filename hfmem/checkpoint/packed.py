@@ -61,9 +61,9 @@ class Packing:
     def stored(self, run: TensorRun) -> Stored:
         """What a run, or a part of one, is. A tensor that was not there is a plain one."""
         known = self._by_name.get(_key(run), ())
-        corner = _corner(bounds(run.name))
+        own = bounds(run.name)
         for box, what in known:
-            if _holds(box, corner):
+            if box == own or _holds(box, _corner(own)):
                 return what
         return _plain(run)
 

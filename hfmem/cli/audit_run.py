@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 
 from msgspec import Struct
@@ -55,10 +54,12 @@ def run_audit(items: Items, asked: Options, plan: Plan) -> int:
 
 def _kept_in(journal: Journal, items: Items, asked: Options, plan: Plan) -> int:
     done = len(journal)
+    code = 0
     if done:
         remark(f"{done:,} of {len(items):,} models are in {journal.path}; going on from there.")
+        code = max(_verdicts(Store(lines=journal.lines), asked, plan.delivery))
     try:
-        _fill(journal, items, asked, plan)
+        code = max(code, _fill(journal, items, asked, plan))
     except KeyboardInterrupt:
         if journal.path is None:
             _write(journal, asked, plan)
@@ -68,7 +69,7 @@ def _kept_in(journal: Journal, items: Items, asked: Options, plan: Plan) -> int:
                 "the same command with --resume goes on."
             )
         return INTERRUPTED
-    code = _write(journal, asked, plan)
+    _write(journal, asked, plan)
     journal.remove()
     if plan.delivery.target is not None and sys.stderr is not None and sys.stderr.isatty():
         remark(f"{len(journal):,} rows are in {plan.delivery.target}.")
@@ -135,8 +136,8 @@ def _digest(items: Items) -> str:
     return digest.hexdigest()
 
 
-def _fill(journal: Journal, items: Items, asked: Options, plan: Plan) -> None:
-    """Put every row that is missing into the journal.
+def _fill(journal: Journal, items: Items, asked: Options, plan: Plan) -> int:
+    """Put every row that is missing into the journal; their exit code.
 
     What fails for the network's sake is asked for once more when all else is done, unless that is
     most of the list: then it is no moment's trouble.
@@ -151,11 +152,14 @@ def _fill(journal: Journal, items: Items, asked: Options, plan: Plan) -> None:
             journal.add(number, _line(answer, plan.delivery.format))
             yield number, answer
 
+    code = 0
     with paced(total=len(items), done=len(items) - len(missing)) as pace:
 
         def count(answer: Estimate | Failure) -> None:
+            nonlocal code
             speaker.comment(answer)
             pace.advance(failed=isinstance(answer, Failure))
+            code = max(code, verdict(answer, plan.delivery.fail_over))
 
         again: dict[int, Failure] = {}
         for number, answer in answers(missing):
@@ -170,10 +174,11 @@ def _fill(journal: Journal, items: Items, asked: Options, plan: Plan) -> None:
             for _, answer in answers(list(again)):
                 count(answer)
     speaker.close()
+    return code
 
 
-def _write(journal: Journal, asked: Options, plan: Plan) -> int:
-    """The document of what the journal holds; its exit code."""
+def _write(journal: Journal, asked: Options, plan: Plan) -> None:
+    """The document of what the journal holds."""
     delivery = plan.delivery
     to_screen = delivery.target is None
     plain = not (to_screen and delivery.format == "table")
@@ -198,7 +203,6 @@ def _write(journal: Journal, asked: Options, plan: Plan) -> int:
                 with draft.open("w", encoding="utf-8", newline="") as file:
                     for piece in documents.pieces(delivery.format, store, layout, changes=found):
                         file.write(piece)
-    return max(chain((0,), _verdicts(store, asked, delivery)))
 
 
 def _compared(then: changes.Baseline, store: Store, asked: Options) -> list[changes.Change]:
