@@ -1,8 +1,6 @@
 """``python -m hfmem``."""
 
-import sys
-
-from hfmem.cli import main
+from hfmem.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
