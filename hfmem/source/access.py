@@ -12,6 +12,7 @@ from hfmem.checkpoint.loaders import DEFAULT, Pick
 from hfmem.checkpoint.snapshot import Note, Snapshot
 from hfmem.errors import (
     GatedModelError,
+    HfmemError,
     HubUnavailableError,
     ModelNotFoundError,
     OfflineError,
@@ -91,11 +92,25 @@ def _find(model: str, access: Access) -> Snapshot:
                 hint="Write one of them.",
             )
         ref = replace(ref, revision=access.revision)
-    if access.source == "recorded":
-        return _recorded_only(ref, access)
-    if access.offline or _offline_switch():
-        return _offline(ref, access)
-    return _online(ref, access)
+    try:
+        if access.source == "recorded":
+            return _recorded_only(ref, access)
+        if access.offline or _offline_switch():
+            return _offline(ref, access)
+        return _online(ref, access)
+    except (ModelNotFoundError, OfflineError) as error:
+        raise _beside_folder(error, model) from None
+
+
+def _beside_folder(error: HfmemError, model: str) -> HfmemError:
+    """The error, with a word on a folder of the model's name that was passed over."""
+    try:
+        if not Path(model).is_dir():
+            return error
+    except (OSError, ValueError):
+        return error
+    passed = f"The folder {model!r:.80} here holds neither config.json nor weights."
+    return type(error)(error.message, hint=f"{passed} {error.hint}".rstrip())
 
 
 def _online(ref: ModelRef, access: Access) -> Snapshot:

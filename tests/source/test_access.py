@@ -165,3 +165,17 @@ def test_revisions_are_named_once() -> None:
 def test_a_folder_of_recorded_facts_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere"):
         find(QWEN, Access(recorded=tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("source", ["recorded", "auto"])
+def test_a_folder_of_that_name_is_not_passed_over_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: SourceChoice
+) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ModelNotFoundError, OfflineError)) as caught:
+        find("mine", Access(source=source, offline=True))
+    assert "folder 'mine' here holds neither config.json nor weights" in caught.value.hint
+    with pytest.raises((ModelNotFoundError, OfflineError)) as caught:
+        find("yours", Access(source=source, offline=True))
+    assert "folder" not in caught.value.hint.partition(".")[0]
