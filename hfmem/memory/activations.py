@@ -174,12 +174,13 @@ def _prefill_moments(forward: ForwardPass, step: Step, logits_rows: int) -> Iter
         yield _Moment(per_layer_projection(forward, step), held[:1])
     alive = (*held, *per_layer_inputs(forward, step))
     rows = replace(step, queries=min(step.queries, logits_rows))
+    windowed = _is_windowed(forward)
     for index, kind in enumerate(forward.kinds):
         cache = sum(n * size for n, size in zip(kind.filled, kept, strict=True))
         layer_step = rows if kind.shape.logits_rows_only else step
         for instant in _layer_instants(forward, kind, layer_step):
             own = 0 if instant.stored else 1
-            prompt = _less(kind.filled, index, own)
+            prompt = _less(kind.filled, index, own) if windowed else ()
             yield _Moment(instant, alive, cache - own * kept[index], prompt)
     counts = [kind.count for kind in forward.kinds]
     cache = sum(count * size for count, size in zip(counts, kept, strict=True))
@@ -190,17 +191,23 @@ def _decode_moments(forward: ForwardPass, step: Step, *, first_step: bool) -> It
     held = (*inputs(forward, step), *mask_parts(forward, step))
     kinds = forward.kinds
     cache = sum(k.count * _kept_bytes(k.shape.stored, step) for k in kinds)
+    held_on = first_step and _is_windowed(forward)
     for index, kind in enumerate(kinds):
         # Layers before the first of this kind have let go of the prompt already.
-        left = [
-            k.count - gone if first_step else 0 for k, gone in zip(kinds, kind.before, strict=True)
-        ]
+        left: Sequence[int] = ()
+        if held_on:
+            left = [k.count - gone for k, gone in zip(kinds, kind.before, strict=True)]
         for instant in _concatenation(kind, step):
             yield _Moment(instant, held, cache, left)
-        left = _less(left, index, int(first_step))
+        left = _less(left, index, 1)
         for instant in _layer_instants(forward, kind, step):
             yield _Moment(instant, held, cache, left)
     yield _Moment(logits(forward, step, 1), held[:1], cache)
+
+
+def _is_windowed(forward: ForwardPass) -> bool:
+    """Whether any layer lets go of a part of the prompt: few models have one."""
+    return any(kind.shape.stored.window is not None for kind in forward.kinds)
 
 
 def _less(counts: Sequence[int], index: int, own: int) -> list[int]:

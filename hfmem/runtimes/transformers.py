@@ -21,6 +21,7 @@ from hfmem.memory.cards import class_of
 from hfmem.memory.estimate import MemoryEstimate, Phase, PhaseName
 from hfmem.memory.host import while_loading
 from hfmem.memory.instants import TRANSFORMERS
+from hfmem.memory.kv_cache import LayerGroup
 from hfmem.memory.kv_cache import group as folded
 from hfmem.memory.loading import Held, held
 from hfmem.memory.overhead import GpuClass, overhead
@@ -90,12 +91,10 @@ class _Tensors(Struct, frozen=True, kw_only=True):
 def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
     dtype = workload.dtype or model.dtype
     ctx, notes = _context(model, workload)
-    groups = folded(model.decoder.layers)
+    standing = _standing(model, where, workload.quantize, workload.dtype)
+    groups, weights = standing.groups, standing.weights
     tokens = ctx + workload.media_tokens
     cache = cache_term(groups, ctx=tokens, workload=workload, dtype=dtype)
-    weights = held(
-        model, dtype=dtype, where=where, quantize=workload.quantize, asked=workload.dtype
-    )
     unknown = [] if weights else ["weights"]
     if not model.cache_known:
         unknown.append("kv_cache")
@@ -104,12 +103,10 @@ def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
     decode = decode_term(model, workload, ctx=tokens, dtype=dtype, cache=cache, beside=beside)
     if prefill is None or decode is None:
         unknown.append("activations")
-    nothing = Term(name="kv_cache", bytes=0, basis="exact", because="no token is processed yet")
-    loaded = weights.loading if weights else _UNKNOWN_WEIGHTS
-    used = _dequantizing(weights.used, model, workload, dtype) if weights else _UNKNOWN_WEIGHTS
+    used = standing.used
     instants: tuple[tuple[PhaseName, Term, Term, Term], ...] = (
-        ("loading", loaded, nothing, _conversion(weights)),
-        *(("encoding", used, nothing, each) for each in _encoding(model, workload, dtype)),
+        ("loading", standing.loaded, _NO_CACHE, standing.conversion),
+        *(("encoding", used, _NO_CACHE, each) for each in _encoding(model, workload, dtype)),
         ("prefill", used, cache, prefill or _UNKNOWN_ACTIVATIONS),
         ("decode", used, cache, decode or _UNKNOWN_ACTIVATIONS),
     )
@@ -125,9 +122,36 @@ def _tensors(model: Model, workload: Workload, where: Place) -> _Tensors:
             *kernels_note(model, workload, ctx=tokens, dtype=dtype),
             *encoder_note(groups, ctx=tokens, workload=workload),
         ),
-        host=while_loading(model, dtype=dtype, quantized=workload.quantize is not None),
+        host=standing.host,
     )
 
+
+class _Standing(Struct, frozen=True, kw_only=True):
+    """What no context and no batch changes."""
+
+    groups: tuple[LayerGroup, ...]
+    weights: Held | None
+    loaded: Term
+    used: Term
+    conversion: Term
+    host: Term | None
+
+
+@lru_cache(maxsize=64)
+def _standing(model: Model, where: Place, quantize: str | None, asked: str | None) -> _Standing:
+    dtype = asked or model.dtype
+    weights = held(model, dtype=dtype, where=where, quantize=quantize, asked=asked)
+    return _Standing(
+        groups=folded(model.decoder.layers),
+        weights=weights,
+        loaded=weights.loading if weights else _UNKNOWN_WEIGHTS,
+        used=_dequantizing(weights.used, model, quantize, dtype) if weights else _UNKNOWN_WEIGHTS,
+        conversion=_conversion(weights),
+        host=while_loading(model, dtype=dtype, quantized=quantize is not None),
+    )
+
+
+_NO_CACHE = Term(name="kv_cache", bytes=0, basis="exact", because="no token is processed yet")
 
 _UNKNOWN_WEIGHTS = Term(
     name="weights",
@@ -158,6 +182,7 @@ def _encoding(model: Model, workload: Workload, dtype: str) -> tuple[Term, ...]:
     return () if term is None else (term,)
 
 
+@lru_cache(maxsize=64)
 def _picture_context(model: Model) -> tuple[int, tuple[Note, ...]] | None:
     """The positions of one picture, whatever context was asked for; None for a model of text."""
     try:
@@ -235,15 +260,13 @@ def _offloaded(phases: tuple[Phase, ...], *, layers: int) -> int:
     return max(kept)
 
 
-def _dequantizing(weights: Term, model: Model, workload: Workload, dtype: str) -> Term:
+def _dequantizing(weights: Term, model: Model, quantize: str | None, dtype: str) -> Term:
     """Quantized weights with room in their range for a matrix that is expanded while it is used.
 
     Kernels differ: none in some, the matrix and its product in others (Qwen's tables of GPTQ and
     AWQ are up to twice the largest matrix above the tensors).
     """
-    packed = workload.quantize is not None or any(
-        run.packed and run.loaded for run in model.weights or ()
-    )
+    packed = quantize is not None or any(run.packed and run.loaded for run in model.weights or ())
     found = matrices(model) or () if packed else ()
     sizes = [one.elements for _, one in found if one.kind == "linear"]
     if not sizes:
