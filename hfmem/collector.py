@@ -12,12 +12,15 @@ _YOUNG = 50_000
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """For the making of very many tuples: a search among them takes longer than reading them."""
-    enabled = gc.isenabled()
+    """For objects that stay, such as very many tuples or a program's modules: a search among them
+    takes longer than making them."""
+    enabled, threshold = gc.isenabled(), gc.get_threshold()
     gc.disable()
     try:
         yield
     finally:
+        gc.set_threshold(*threshold)
+        # Never off again: another thread may have paused it, and gone on since.
         if enabled:
             gc.enable()
 

@@ -7,7 +7,6 @@ standard error.
 from __future__ import annotations
 
 import errno
-import gc
 import io
 import os
 import sys
@@ -34,10 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     _replace_unencodable()
-    # Imports make objects that live to the end: looking for garbage among them is a tenth of a run.
-    gc.disable()
     try:
-        return _run(words)
+        with collector.paused():
+            return _run(words)
     except HfmemError as error:
         complain_of(error)
         return _USAGE
@@ -52,10 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             hint="Please report it with the traceback that HF_DEBUG=1 shows.",
         )
         return _USAGE
-    finally:
-        # Where the process ends a last search for garbage takes a tenth of a run as well.
-        if argv is not None:
-            gc.enable()
 
 
 def run() -> NoReturn:

@@ -104,7 +104,7 @@ EncoderCtx = Annotated[
     typer.Option(
         "--encoder-ctx",
         metavar="TOKENS",
-        show_default="as --ctx",
+        show_default="the encoder's own, or as --ctx",
         help="Encoder tokens of an encoder-decoder model.",
         rich_help_panel=_WORKLOAD,
     ),

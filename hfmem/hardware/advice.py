@@ -12,7 +12,6 @@ from hfmem.errors import UsageError
 from hfmem.flag import Flags
 from hfmem.gpu import GpuGroup
 from hfmem.memory.cards import device_of
-from hfmem.memory.estimate import MemoryEstimate
 from hfmem.memory.quantize.schemes import scheme
 from hfmem.memory.workload import Workload
 from hfmem.model.model import Model
@@ -104,7 +103,7 @@ def _offloaded(
     if runtime.offload is None:
         return
     found = runtime.estimate(model, asked, group)
-    missing = found.need_bytes - _usable(found, group)
+    missing = found.need_bytes - found.usable_bytes(group)
     weights = found.largest.part("weights").bytes
     if found.refusal is None and 0 < missing < weights * 95 // 100:
         label, changed = runtime.offload(model, asked, found, missing)
@@ -197,11 +196,6 @@ def _layouts(asked: Workload, count: int, runtime: Runtime) -> Iterator[Flags]:
         yield plain.but(tp=most, pp=count // most)
 
 
-def _usable(estimate: MemoryEstimate, group: GpuGroup) -> int:
-    free = group.usable_bytes // group.count
-    return free if estimate.budget_bytes is None else estimate.budget_bytes
-
-
 def _tried(
     change: Change,
     label: str,
@@ -216,7 +210,7 @@ def _tried(
         found = runtime.estimate(model, changed, group)
     except UsageError:
         return None
-    room = _usable(found, group)
+    room = found.usable_bytes(group)
     if found.unknown or found.refusal is not None or found.need_bytes > room:
         return None
     command = None

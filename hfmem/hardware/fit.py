@@ -88,10 +88,9 @@ def judge(
     asked = replace(workload, device=device_of(group.gpu))
     needs = needs or Needs(model, workload, runtime)
     estimate = runtime.estimate(model, asked, group)
-    free = group.usable_bytes // group.count
-    usable = free if estimate.budget_bytes is None else estimate.budget_bytes
+    usable = estimate.usable_bytes(group)
     refused = estimate.refusal is not None
-    count = min(group.count, estimate.count)  # Ollama leaves cards out that it can do without.
+    count = min(group.count, estimate.count)  # An engine may leave cards out.
     if estimate.unknown or refused:
         return Fit(
             group=group,
@@ -148,9 +147,7 @@ def verdict_on(
         return None
     if found.refusal is not None:
         return "no"
-    free = group.usable_bytes // group.count
-    usable = free if found.budget_bytes is None else found.budget_bytes
-    return None if found.unknown else _verdict(found, usable)
+    return None if found.unknown else _verdict(found, found.usable_bytes(group))
 
 
 def advised(fit: Fit, *, model: Model, workload: Workload, runtime: Runtime) -> Fit:

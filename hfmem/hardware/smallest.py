@@ -40,8 +40,7 @@ def on_group(group: GpuGroup, *, model: Model, workload: Workload, runtime: Runt
         return None
     if found.refusal is not None:
         return None
-    free = group.usable_bytes // group.count
-    room = free if found.budget_bytes is None else found.budget_bytes
+    room = found.usable_bytes(group)
     whole = found.peak.part("weights").bytes
     held = found.largest.part("weights").bytes
     return Need(spare_bytes=room - found.need_bytes, share=held / whole if whole else 1.0)

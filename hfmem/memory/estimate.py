@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from hfmem.checkpoint.snapshot import Note
+from hfmem.gpu import GpuGroup
 from hfmem.memory.term import Term
 
 PhaseName = Literal["loading", "encoding", "prefill", "decode"]
@@ -102,6 +103,12 @@ class MemoryEstimate(Struct, frozen=True, kw_only=True):
     def need_bytes(self) -> int:
         """What the most loaded device must have within the engine's budget, for judging a fit."""
         return self.largest.memory.bytes - self.outside_bytes
+
+    def usable_bytes(self, group: GpuGroup) -> int:
+        """What the engine lets itself use of one of these cards: its budget, or all that is
+        free."""
+        free = group.usable_bytes // group.count
+        return free if self.budget_bytes is None else self.budget_bytes
 
     @property
     def peak(self) -> Phase:

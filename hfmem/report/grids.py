@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 NARROW = 60
 """Columns of a screen below which a row keeps what decides, and leaves out the rest."""
 INDENT = (0, 0, 0, 2)
+_NAME_COLUMNS = 28
+"""Left for the models' names when columns are chosen."""
 _VERDICT_STYLES = {"fits": "green", "tight": "yellow", "offload": "yellow", "no": "red"}
 
 
@@ -40,6 +42,20 @@ def chosen(columns: Sequence[Column], *, room: int) -> tuple[Column, ...]:
         kept.append(column)
         room -= column.columns
     return tuple(column for column in columns if column in kept)
+
+
+def beside_cards(
+    columns: Sequence[Column], cards: Sequence[str], *, width: int | None, least: int, stack: int
+) -> tuple[tuple[Column, ...], bool]:
+    """The columns of a table of models that there is room for beside the cards' verdicts, and
+    whether these stand one below the other: in ``stack`` columns, where side by side they leave
+    fewer than ``least``. A screen without a width has room for all.
+    """
+    if width is None:
+        return tuple(columns), False
+    apart = sum(len(card) + 2 for card in cards)
+    below = width - apart < least
+    return chosen(columns, room=width - _NAME_COLUMNS - (stack if below else apart)), below
 
 
 def grid(*, header: bool = False) -> Table:

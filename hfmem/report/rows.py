@@ -10,7 +10,7 @@ from rich.text import Text
 from hfmem.answer import Estimate, Failure
 from hfmem.memory.estimate import PARTS
 from hfmem.memory.workload import Workload
-from hfmem.report.grids import Column, chosen, grid, stacked, verdict_text
+from hfmem.report.grids import Column, beside_cards, grid, stacked, verdict_text
 from hfmem.report.phrases import (
     group_id,
     known_parts,
@@ -24,8 +24,6 @@ from hfmem.report.screen import Screen
 from hfmem.text import clean
 from hfmem.units import count
 
-_NAME_COLUMNS = 28
-"""Left for the names when columns are chosen."""
 _STACKED_BELOW = 24
 """Columns beside those of the GPUs; with fewer, a model's verdicts stand one below the other."""
 _STACK_COLUMNS = 16
@@ -59,12 +57,9 @@ def render(
 
 def _table(estimates: Sequence[Estimate], screen: Screen) -> RenderableType:
     gpus = _gpu_columns(estimates)
-    apart = sum(len(label) + 2 for label in gpus)
-    below = screen.width is not None and screen.width - apart < _STACKED_BELOW
-    columns = _COLUMNS
-    if screen.width is not None:
-        taken = _STACK_COLUMNS if below else apart
-        columns = chosen(_COLUMNS, room=screen.width - _NAME_COLUMNS - taken)
+    columns, below = beside_cards(
+        _COLUMNS, gpus, width=screen.width, least=_STACKED_BELOW, stack=_STACK_COLUMNS
+    )
     table = grid(header=True)
     table.add_column("model", overflow="fold")
     for column in columns:

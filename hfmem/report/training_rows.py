@@ -9,15 +9,13 @@ from rich.text import Text
 
 from hfmem.answer import Failure
 from hfmem.memory.training_estimate import TRAINING_PARTS
-from hfmem.report.grids import Column, chosen, grid, stacked, verdict_text
+from hfmem.report.grids import Column, beside_cards, grid, stacked, verdict_text
 from hfmem.report.phrases import group_id, size
 from hfmem.report.screen import Screen
 from hfmem.text import clean
 from hfmem.training import Plan
 from hfmem.units import count
 
-_NAME_COLUMNS = 28
-"""Left for the names when columns are chosen."""
 _STACKED_BELOW = 28
 """Columns beside those of the GPUs; with fewer, a model's verdicts stand one below the other."""
 _STACK_COLUMNS = 14
@@ -38,12 +36,9 @@ def render(answers: Sequence[Plan | Failure], screen: Screen) -> RenderableType:
         if isinstance(answer, Plan):
             cards = tuple(map(group_id, answer.fit))
             break
-    apart = sum(len(card) + 2 for card in cards)
-    below = screen.width is not None and screen.width - apart < _STACKED_BELOW
-    columns = _COLUMNS
-    if screen.width is not None:
-        taken = _STACK_COLUMNS if below else apart
-        columns = chosen(_COLUMNS, room=screen.width - _NAME_COLUMNS - taken)
+    columns, below = beside_cards(
+        _COLUMNS, cards, width=screen.width, least=_STACKED_BELOW, stack=_STACK_COLUMNS
+    )
     table = grid(header=True)
     table.add_column("model", overflow="fold")
     for column in columns:
